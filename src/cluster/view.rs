@@ -1,0 +1,161 @@
+//! An immutable picture of the cluster at one moment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+/// Labels of an object.
+pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+
+/// Namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+/// `status.phase` of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Accepted, not all containers started.
+    Pending,
+    /// Bound to a node, at least one container runs.
+    Running,
+    /// Ended: never again a source of readings.
+    Finished,
+    /// The node does not answer.
+    Unknown,
+}
+
+/// The contract's words for where a pod stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PodState {
+    /// Kubernetes `Ready`.
+    Ready,
+    /// Scheduled but not Ready.
+    Starting,
+    /// Not scheduled.
+    Pending,
+    /// Succeeded, failed, or being deleted.
+    Leaving,
+}
+
+/// The fields of a pod that are used; everything else is dropped at the door.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pod {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// UID: a pod recreated under the same name is a different pod.
+    pub uid: Arc<str>,
+    /// Labels.
+    pub labels: Labels,
+    /// Node, once scheduled.
+    pub node: Option<Arc<str>>,
+    /// Pod IP, once it has one.
+    pub ip: Option<Arc<str>>,
+    /// Container ports by name and number.
+    pub ports: Vec<(Option<Arc<str>>, u16)>,
+    /// Phase.
+    pub phase: Phase,
+    /// Where it stands.
+    pub state: PodState,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `PodScheduled` became true.
+    pub scheduled: Option<Timestamp>,
+    /// `status.startTime`: samples from before are not its own.
+    pub started: Option<Timestamp>,
+    /// `Ready` became true.
+    pub ready_since: Option<Timestamp>,
+    /// GPUs in the resource limits (`nvidia.com/gpu` and configured names), over all containers.
+    pub gpus: u32,
+}
+
+/// A Deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deployment {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Labels of the Deployment itself.
+    pub labels: Labels,
+    /// `spec.selector`.
+    pub selector: apiservice::Selector,
+    /// `spec.replicas`.
+    pub replicas: i32,
+    /// The InferenceService that its pod template names, if it is a KServe predictor (R6).
+    pub inference_service: Option<Arc<str>>,
+}
+
+/// A KServe InferenceService.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InferenceService {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Labels.
+    pub labels: Labels,
+}
+
+/// A core/v1 Service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CoreService {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Labels.
+    pub labels: Labels,
+    /// `spec.selector`; empty selects nothing.
+    pub selector: Labels,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Name.
+    pub name: Arc<str>,
+    /// Labels.
+    pub labels: Labels,
+}
+
+/// A HorizontalPodAutoscaler: what it scales, and which metrics it reads with which target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Autoscaler {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Kind of `scaleTargetRef`.
+    pub target_kind: Arc<str>,
+    /// Name of `scaleTargetRef`.
+    pub target_name: Arc<str>,
+    /// Metric name and target (`averageValue` or `value`) of each Pods, Object and External metric.
+    pub metrics: Vec<(Arc<str>, f64)>,
+    /// `spec.minReplicas`.
+    pub min: i32,
+    /// `spec.maxReplicas`.
+    pub max: i32,
+    /// `status.currentReplicas`.
+    pub current: i32,
+    /// `status.desiredReplicas`.
+    pub desired: i32,
+}
+
+/// The cluster at one moment. Maps are sorted, so that whatever is made from them is stable.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Kinds whose watch has not delivered its first list; while pods or deployments are among them nothing is known.
+    pub unsynced: BTreeSet<&'static str>,
+    /// All pods of watched namespaces.
+    pub pods: BTreeMap<ObjectKey, Arc<Pod>>,
+    /// Deployments.
+    pub deployments: BTreeMap<ObjectKey, Arc<Deployment>>,
+    /// InferenceServices; empty where the CRD is absent.
+    pub inference_services: BTreeMap<ObjectKey, Arc<InferenceService>>,
+    /// Core Services.
+    pub core_services: BTreeMap<ObjectKey, Arc<CoreService>>,
+    /// Nodes by name.
+    pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    /// HPAs.
+    pub autoscalers: BTreeMap<ObjectKey, Arc<Autoscaler>>,
+}

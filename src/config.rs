@@ -1,0 +1,440 @@
+//! The configuration: types, defaults and `validate()`. Durations, sizes and shares are types, never bare numbers.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration as StdDuration};
+
+use serde::{Deserialize, Serialize};
+
+/// A duration as Kubernetes and Prometheus write it: `500ms`, `15s`, `1m30s`, `2h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Duration(pub StdDuration);
+
+/// A size in bytes: `512KiB`, `8MiB`, `1GiB`, or a plain number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+/// A share, 0..=1.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Share(pub f64);
+
+/// Everything that `tidegate adapter` can be told.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// Where pages come from and how they are read.
+    pub scrape: Scrape,
+    /// Families and label names beyond the built-in ones.
+    pub vocabulary: Vocabulary,
+    /// How pods become services.
+    pub aggregate: Aggregate,
+    /// The metrics APIs.
+    pub serve: Serve,
+    /// Logs and our own metrics.
+    pub telemetry: Telemetry,
+}
+
+/// Scraping.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Scrape {
+    /// Time between two scrapes of one target.
+    pub interval: Duration,
+    /// Longest time for one scrape, connection and body together.
+    pub timeout: Duration,
+    /// A sample older than this is unknown (R2). Default: three intervals, at least 15 s.
+    pub max_age: Option<Duration>,
+    /// Scrapes under way at once.
+    pub concurrency: usize,
+    /// Largest page, after decompression; a larger one is refused whole.
+    pub page_bytes: Bytes,
+    /// Longest line; a longer one is a bad line.
+    pub line_bytes: Bytes,
+    /// Most labels of one line; one with more is a bad line.
+    pub labels: usize,
+    /// Most samples of wanted families on one page; a page with more is refused whole.
+    pub samples: usize,
+    /// Most targets; later ones (by name) are not scraped, and that is said.
+    pub targets: usize,
+    /// Targets by URL.
+    pub urls: Vec<UrlTarget>,
+    /// Targets that are pods, from the Kubernetes API.
+    pub discover: Vec<Discovery>,
+}
+
+/// How a target is spoken to, and what of it is believed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Access {
+    /// CA bundle (PEM) that an `https` target's certificate must chain to; the system's roots otherwise.
+    pub ca_file: Option<PathBuf>,
+    /// Accept any certificate of an `https` target.
+    pub insecure_skip_tls_verify: bool,
+    /// File with a bearer token, read anew when it changes.
+    pub bearer_token_file: Option<PathBuf>,
+    /// Basic authentication.
+    pub basic_auth: Option<BasicAuth>,
+    /// Trust timestamps on the page instead of the time at which the body began to arrive.
+    pub honor_timestamps: bool,
+    /// A process that the page lists in another family but not in a utilization family is idle: a true 0.
+    pub absent_means_idle: bool,
+    /// Where two exporters report the same pod, card and family, the lower rank is heard.
+    pub rank: Option<u32>,
+}
+
+/// User name and a file with the password.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BasicAuth {
+    /// User name.
+    pub username: String,
+    /// File with the password, read anew when it changes.
+    pub password_file: PathBuf,
+}
+
+/// One target by URL.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UrlTarget {
+    /// `http://` or `https://`, with path.
+    pub url: String,
+    /// Node that the page is about, where its lines name none.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// How to speak to it.
+    #[serde(default)]
+    pub access: Access,
+}
+
+/// Targets that are pods.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Discovery {
+    /// A known exporter; fills the fields below that are left out.
+    #[serde(default)]
+    pub preset: Option<Preset>,
+    /// Namespace of the exporter's pods; all namespaces if left out.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Label selector of the exporter's pods.
+    #[serde(default)]
+    pub selector: Option<String>,
+    /// Port by container port name or by number.
+    #[serde(default)]
+    pub port: Option<String>,
+    /// Path, `/metrics` by default.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// `http` or `https`, `http` by default.
+    #[serde(default)]
+    pub scheme: Option<String>,
+    /// How to speak to them.
+    #[serde(default)]
+    pub access: Access,
+}
+
+/// Exporters that are known by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// Alibaba ACK's gpu-exporter.
+    AckGpuExporter,
+    /// NVIDIA's dcgm-exporter.
+    DcgmExporter,
+    /// Tidegate's own node agent.
+    TidegateAgent,
+}
+
+/// Families and labels beyond the built-in ones.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Vocabulary {
+    /// Further families.
+    pub families: Vec<FamilyConfig>,
+    /// Further names of the labels that are read: keys `namespace`, `pod`, `container`, `node`, `process`, `uuid`,
+    /// `instance`, `podUid`; values are label names, tried after the built-in ones.
+    pub labels: BTreeMap<String, Vec<String>>,
+}
+
+/// One further family.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FamilyConfig {
+    /// Name on the exporter's page.
+    pub name: String,
+    /// Name in our APIs; `name` if left out.
+    #[serde(default)]
+    pub served_as: Option<String>,
+    /// Unit on the exporter's page.
+    pub unit: SourceUnit,
+}
+
+/// Units of exporters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceUnit {
+    /// 0..100.
+    Percent,
+    /// 0..1.
+    Ratio,
+    /// 2^20 bytes.
+    Mebibytes,
+    /// Bytes.
+    Bytes,
+}
+
+/// Aggregation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Aggregate {
+    /// Below this share of ready pods with a value the service is unknown (R9).
+    pub coverage: Share,
+    /// A card at or above this device utilization, percent, whose pods all read 0, is an attribution failure (R5).
+    pub busy_percent: f64,
+    /// Resource names that count as GPUs in a pod's limits.
+    pub gpu_resources: Vec<String>,
+    /// Namespaces to watch; empty: all.
+    pub namespaces: Vec<String>,
+}
+
+/// The metrics APIs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Serve {
+    /// Address of the metrics APIs.
+    pub listen: SocketAddr,
+    /// Serving certificate and key (PEM), hot-reloaded; a self-made and rotated pair if both are left out.
+    pub tls_cert_file: Option<PathBuf>,
+    /// See `tlsCertFile`.
+    pub tls_key_file: Option<PathBuf>,
+    /// Namespace of our own Service: names the self-made certificate.
+    pub service_namespace: String,
+    /// Name of our own Service: names the self-made certificate.
+    pub service_name: String,
+    /// API groups to serve; another adapter may own the other one (R13).
+    pub groups: Vec<Group>,
+    /// Pass metrics that we do not know on to another adapter (R13).
+    pub passthrough: Option<Passthrough>,
+}
+
+/// The two API groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Group {
+    /// Metrics that describe objects.
+    #[serde(rename = "custom.metrics.k8s.io")]
+    Custom,
+    /// Metrics with labels only.
+    #[serde(rename = "external.metrics.k8s.io")]
+    External,
+}
+
+/// Another adapter behind ours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Passthrough {
+    /// `https://` URL of the other adapter, without a path.
+    pub url: String,
+    /// CA bundle (PEM) of its certificate.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Accept any certificate.
+    #[serde(default)]
+    pub insecure_skip_tls_verify: bool,
+    /// Token with which we ask it; our service account's by default.
+    #[serde(default)]
+    pub bearer_token_file: Option<PathBuf>,
+}
+
+/// Logs and our own metrics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Address of `/metrics`, `/livez` and `/readyz` over plain HTTP.
+    pub listen: SocketAddr,
+    /// Log format.
+    pub log_format: LogFormat,
+    /// Log filter, in the syntax of `RUST_LOG`.
+    pub log_filter: String,
+    /// Most pods and cards that get series of their own on `/metrics`; the rest is counted.
+    pub series: usize,
+}
+
+/// Log formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+const fn seconds(n: u64) -> Duration {
+    Duration(StdDuration::from_secs(n))
+}
+
+impl Default for Scrape {
+    fn default() -> Self {
+        Self {
+            interval: seconds(10),
+            timeout: seconds(5),
+            max_age: None,
+            concurrency: 64,
+            page_bytes: Bytes(16 << 20),
+            line_bytes: Bytes(64 << 10),
+            labels: 64,
+            samples: 50_000,
+            targets: 5_000,
+            urls: Vec::new(),
+            discover: Vec::new(),
+        }
+    }
+}
+
+impl Scrape {
+    /// A sample older than this is unknown (R2).
+    #[must_use]
+    pub fn max_age(&self) -> StdDuration {
+        self.max_age.map_or_else(|| (self.interval.0 * 3).max(StdDuration::from_secs(15)), |age| age.0)
+    }
+}
+
+impl Default for Aggregate {
+    fn default() -> Self {
+        Self {
+            coverage: Share(0.5),
+            busy_percent: 10.0,
+            gpu_resources: ["nvidia.com/gpu", "aliyun.com/gpu", "alibabacloud.com/ppu"].map(String::from).into(),
+            namespaces: Vec::new(),
+        }
+    }
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 6443)),
+            tls_cert_file: None,
+            tls_key_file: None,
+            service_namespace: "tidegate".into(),
+            service_name: "tidegate".into(),
+            groups: vec![Group::Custom, Group::External],
+            passthrough: None,
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 9090)),
+            log_format: LogFormat::Text,
+            log_filter: "info".into(),
+            series: 2_000,
+        }
+    }
+}
+
+macro_rules! text_form {
+    ($type:ty) => {
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+text_form!(Duration);
+text_form!(Bytes);
+text_form!(Share);
+
+impl std::fmt::Display for Duration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let total = self.0.as_millis();
+        let (hours, minutes, seconds, millis) = (total / 3_600_000, total / 60_000 % 60, total / 1000 % 60, total % 1000);
+        if total == 0 {
+            return write!(f, "0s");
+        }
+        for (n, unit) in [(hours, "h"), (minutes, "m"), (seconds, "s"), (millis, "ms")] {
+            if n > 0 {
+                write!(f, "{n}{unit}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::str::FromStr for Duration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || format!("expected a duration such as 500ms, 15s, 1m30s or 2h, got {text:?}");
+        let mut rest = text;
+        let mut total = StdDuration::ZERO;
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(expected)?;
+            let n: u64 = rest[..digits].parse().map_err(|_| expected())?;
+            rest = &rest[digits..];
+            let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+            let millis = match &rest[..unit] {
+                "ms" => 1,
+                "s" => 1000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                _ => return Err(expected()),
+            };
+            total += n.checked_mul(millis).map(StdDuration::from_millis).ok_or_else(expected)?;
+            rest = &rest[unit..];
+        }
+        if text.is_empty() { Err(expected()) } else { Ok(Self(total)) }
+    }
+}
+
+impl std::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+            if self.0 > 0 && self.0.is_multiple_of(1 << shift) {
+                return write!(f, "{}{unit}", self.0 >> shift);
+            }
+        }
+        write!(f, "{}", self.0)
+    }
+}
+
+impl std::str::FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || format!("expected a size such as 512KiB, 8MiB or 1GiB, got {text:?}");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let n: u64 = text[..digits].parse().map_err(|_| expected())?;
+        let shift = match &text[digits..] {
+            "" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            _ => return Err(expected()),
+        };
+        n.checked_mul(1 << shift).map(Self).ok_or_else(expected)
+    }
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl std::str::FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(share) if (0.0..=1.0).contains(&share) => Ok(Self(share)),
+            _ => Err(format!("expected a share between 0 and 1, got {text:?}")),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Tidegate: a GPU autoscaler for LLM inference on Kubernetes.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! scrape ─▶ attribute ─▶ aggregate ─▶ decide ─▶ serve
+//! pages     pods, cards   services    (engine)   metrics APIs
+//! ```
+//!
+//! A module knows the stages before it by their types only.
+
+pub mod clock;
+pub mod reading;
+pub mod config;
+pub mod exposition;
+pub mod gpu;
+pub mod scrape;
+pub mod cluster;
+pub mod attribution;
+pub mod publish;
+pub mod sim;
+pub mod telemetry;
+pub mod cli;

@@ -1,0 +1,118 @@
+//! The three states of a quantity (R1): a value with the time it was measured, or unknown with a reason.
+//!
+//! A true zero is a value. Nothing in this crate turns an [`Unknown`] into a number.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// What is known about a quantity.
+pub type Reading = Result<Measured, Unknown>;
+
+/// A value and the time of the *oldest* sample in it (R2).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    /// Finite, in the unit of its family.
+    pub value: f64,
+    /// When the oldest sample in `value` was measured.
+    pub at: Timestamp,
+}
+
+/// Why a quantity has no value. The message is shown to operators, in HPA conditions among other places.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Unknown {
+    /// No exporter reports it.
+    #[error("no exporter reports it")]
+    Absent,
+    /// The newest sample is older than `maxAge`.
+    #[error("last measured {}s ago, more than maxAge {}s", age.as_secs(), max_age.as_secs())]
+    Stale {
+        /// How old the newest sample is.
+        age: Duration,
+        /// The configured limit.
+        max_age: Duration,
+    },
+    /// The exporter's text is not a number.
+    #[error("the exporter's value is not a number")]
+    Malformed,
+    /// NaN, infinite, negative or above the family's range.
+    #[error("the exporter reports {value}, outside of the family's range 0..{max}")]
+    OutOfRange {
+        /// What the page said.
+        value: f64,
+        /// The family's upper bound, in the family's unit.
+        max: f64,
+    },
+    /// One of DCGM's blank values: "not supported", "not found", "not permissioned" and the like.
+    #[error("the exporter reports DCGM's blank value {value}")]
+    Blank {
+        /// What the page said.
+        value: f64,
+    },
+    /// The page ended before it was whole.
+    #[error("the exporter's page was cut off")]
+    PageIncomplete,
+    /// The card is busy while every pod on it reads 0 (R5).
+    #[error("attribution failed: card {card} is {device:.0}% busy while every pod on it reads 0; the exporter cannot map processes to pods (hostPID?)")]
+    AttributionFailed {
+        /// UUID of the card.
+        card: String,
+        /// The device's own utilization, percent.
+        device: f64,
+    },
+    /// Fewer cards report than the pod was given.
+    #[error("{reported} of the pod's {requested} GPUs report")]
+    CardsMissing {
+        /// Cards with a reading.
+        reported: u32,
+        /// GPUs in the pod's resource limits.
+        requested: u32,
+    },
+    /// The samples are from before the pod was started: they belong to its namesake (R9).
+    #[error("measured before the pod started")]
+    BeforeStart,
+    /// The pod does not serve yet (R8).
+    #[error("the pod is not ready")]
+    NotReady,
+    /// The service has no ready pod.
+    #[error("no ready pod")]
+    NoReadyPods,
+    /// Too few of the ready pods report (R9).
+    #[error("only {known} of {ready} ready pods report, below the coverage of {coverage:.2} that is required; {example}")]
+    Coverage {
+        /// Ready pods with a value.
+        known: usize,
+        /// Ready pods.
+        ready: usize,
+        /// The configured least share.
+        coverage: f64,
+        /// One missing pod and its reason.
+        example: String,
+    },
+    /// Some ready pods do not report, and autoscalers with different targets read this value, so no single number is safe for all (R9).
+    #[error("{missing} of {ready} ready pods do not report and HPAs with different targets read this metric; {example}")]
+    AmbiguousTarget {
+        /// Ready pods without a value.
+        missing: usize,
+        /// Ready pods.
+        ready: usize,
+        /// One missing pod and its reason.
+        example: String,
+    },
+    /// A watch of the cluster has not delivered its first list, or has been broken for too long.
+    #[error("the cluster's state is not known yet: {0}")]
+    ClusterUnknown(String),
+    /// The name stands for more than one Deployment.
+    #[error("{0}")]
+    Ambiguous(String),
+}
+
+/// The stated reason for `maxAge`: `Err(Stale)` if `measured` lies further back than that. Times in the future are fresh:
+/// they come from this process's own clock.
+///
+/// # Errors
+/// [`Unknown::Stale`].
+pub fn fresh(measured: Measured, now: Timestamp, max_age: Duration) -> Reading {
+    let age = Duration::try_from(now.duration_since(measured.at)).unwrap_or(Duration::ZERO);
+    if age > max_age { Err(Unknown::Stale { age, max_age }) } else { Ok(measured) }
+}
