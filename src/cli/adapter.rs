@@ -7,17 +7,17 @@ use clap::ValueEnum;
 
 use crate::config::{Access, Config, Discovery, Duration, LogFormat, Preset, UrlTarget};
 
+const EXAMPLES: &str = "Examples:
+  tidegate adapter --discover ack-gpu-exporter
+  tidegate adapter --config tidegate.yaml --print-config
+  tidegate adapter --kubeconfig ~/.kube/config --scrape-url http://node-1:9400/metrics";
+
 /// Scrape GPU exporters and serve what they say through the Kubernetes metrics APIs.
 ///
-/// Settings come from --config, then from TIDEGATE_* variables, then from flags; the later wins. --print-config shows the
-/// result. Inside a cluster the service account is used, elsewhere the kubeconfig.
-///
-/// Examples:
-///   tidegate adapter --discover ack-gpu-exporter
-///   tidegate adapter --config tidegate.yaml --print-config
-///   tidegate adapter --kubeconfig ~/.kube/config --scrape-url http://node-1:9400/metrics --scrape-interval 5s
+/// Settings come from --config, then from TIDEGATE_* variables, then from flags; the later wins. Inside a cluster the
+/// service account is used, elsewhere the kubeconfig.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// YAML file with settings; unknown keys are errors.
     #[arg(long, env = "TIDEGATE_CONFIG", value_name = "FILE")]
@@ -122,6 +122,8 @@ impl Args {
         settings.telemetry.log_format = log_format.unwrap_or(settings.telemetry.log_format);
         settings.telemetry.log_filter = log.unwrap_or(settings.telemetry.log_filter);
         settings.validate()?;
+        // Resolved here, so that --print-config shows what is in force.
+        settings.scrape.max_age = Some(Duration(settings.scrape.max_age()));
         Ok((settings, kubeconfig))
     }
 }

@@ -24,7 +24,7 @@ pub enum LoadError {
         message: String,
     },
     /// A key that does not exist.
-    #[error("{}:{line}:{column}: unknown key {key:?}{}; known keys here: {}", path.display(), did_you_mean(nearest), known.join(", "))]
+    #[error("{}:{line}:{column}: unknown key {key:?}{}; known keys here: {}", path.display(), did_you_mean(*nearest), known.join(", "))]
     UnknownKey {
         /// The file.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum LoadError {
     Invalid(#[from] Invalid),
 }
 
-fn did_you_mean(nearest: &Option<&'static str>) -> String {
+fn did_you_mean(nearest: Option<&'static str>) -> String {
     nearest.map(|key| format!(", did you mean {key:?}?")).unwrap_or_default()
 }
 
