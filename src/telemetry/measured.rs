@@ -188,11 +188,11 @@ pub fn encode_targets(
     let help = "Scrapes that failed";
     family(encoder, counter, "tidegate_target_failures", help, each(|status| Some(status.failures as f64)))?;
     let help = "Lines that were skipped, by reason";
+    // All reasons, so that a rate exists before the first bad line.
     let bad = targets.iter().flat_map(|(id, status)| {
-        let row = move |(reason, count): (&BadLine, &u64)| {
-            ([("target", &*id.0), ("reason", bad_line(*reason))], *count as f64)
-        };
-        status.bad_lines.iter().map(row)
+        let count = |reason| status.bad_lines.get(reason).copied().unwrap_or(0) as f64;
+        let row = move |reason| ([("target", &*id.0), ("reason", bad_line(reason))], count(&reason));
+        BadLine::ALL.map(row)
     });
     family(encoder, counter, "tidegate_target_bad_lines", help, bad)
 }
