@@ -190,9 +190,10 @@ pub fn encode_targets(
     let help = "Lines that were skipped, by reason";
     // All reasons, so that a rate exists before the first bad line.
     let bad = targets.iter().flat_map(|(id, status)| {
-        let count = |reason| status.bad_lines.get(reason).copied().unwrap_or(0) as f64;
-        let row = move |reason| ([("target", &*id.0), ("reason", bad_line(reason))], count(&reason));
-        BadLine::ALL.map(row)
+        BadLine::ALL.map(|reason| {
+            let count = status.bad_lines.get(&reason).copied().unwrap_or(0);
+            ([("target", &*id.0), ("reason", bad_line(reason))], count as f64)
+        })
     });
     family(encoder, counter, "tidegate_target_bad_lines", help, bad)
 }
