@@ -354,7 +354,8 @@ text_form!(Share);
 impl std::fmt::Display for Duration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let total = self.0.as_millis();
-        let (hours, minutes, seconds, millis) = (total / 3_600_000, total / 60_000 % 60, total / 1000 % 60, total % 1000);
+        let (hours, minutes, seconds, millis) =
+            (total / 3_600_000, total / 60_000 % 60, total / 1000 % 60, total % 1000);
         if total == 0 {
             return write!(f, "0s");
         }

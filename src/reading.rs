@@ -53,12 +53,24 @@ pub enum Unknown {
     #[error("the exporter's page was cut off")]
     PageIncomplete,
     /// The card is busy while every pod on it reads 0 (R5).
-    #[error("attribution failed: card {card} is {device:.0}% busy while every pod on it reads 0; the exporter cannot map processes to pods (hostPID?)")]
+    #[error(
+        "attribution failed: card {card} is {device:.0}% busy while every pod on it reads 0; the exporter cannot map processes to pods (hostPID?)"
+    )]
     AttributionFailed {
         /// UUID of the card.
         card: String,
         /// The device's own utilization, percent.
         device: f64,
+    },
+    /// The page lists a process, but not in this family, so that the card's sum would be a part of the truth.
+    #[error(
+        "process {process} on card {card} is on the exporter's page, but not in this family (if the exporter leaves idle processes out, set absentMeansIdle for it)"
+    )]
+    ProcessMissing {
+        /// The process id, in the exporter's words.
+        process: String,
+        /// UUID of the card.
+        card: String,
     },
     /// Fewer cards report than the pod was given.
     #[error("{reported} of the pod's {requested} GPUs report")]
@@ -78,7 +90,9 @@ pub enum Unknown {
     #[error("no ready pod")]
     NoReadyPods,
     /// Too few of the ready pods report (R9).
-    #[error("only {known} of {ready} ready pods report, below the coverage of {coverage:.2} that is required; {example}")]
+    #[error(
+        "only {known} of {ready} ready pods report, below the coverage of {coverage:.2} that is required; {example}"
+    )]
     Coverage {
         /// Ready pods with a value.
         known: usize,
@@ -90,7 +104,9 @@ pub enum Unknown {
         example: String,
     },
     /// Some ready pods do not report, and autoscalers with different targets read this value, so no single number is safe for all (R9).
-    #[error("{missing} of {ready} ready pods do not report and HPAs with different targets read this metric; {example}")]
+    #[error(
+        "{missing} of {ready} ready pods do not report and HPAs with different targets read this metric; {example}"
+    )]
     AmbiguousTarget {
         /// Ready pods without a value.
         missing: usize,
@@ -107,8 +123,8 @@ pub enum Unknown {
     Ambiguous(String),
 }
 
-/// The stated reason for `maxAge`: `Err(Stale)` if `measured` lies further back than that. Times in the future are fresh:
-/// they come from this process's own clock.
+/// `Err(Stale)` if `measured` lies further back than `max_age` (R2). Times in the future are fresh: they come from this
+/// process's own clock.
 ///
 /// # Errors
 /// [`Unknown::Stale`].
