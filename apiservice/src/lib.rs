@@ -3,14 +3,28 @@
 
 #![deny(missing_docs)]
 
+pub mod authentication;
+pub mod authorization;
+mod decision_cache;
 pub mod provider;
 pub mod quantity;
+mod refusal;
+pub mod request_path;
+mod review;
+mod secure;
 pub mod selector;
+pub mod server;
 pub mod status;
+pub mod tls;
 
+pub use authentication::{Authenticator, User};
+pub use authorization::Authorizer;
 pub use provider::{
     CustomMetric, ExternalMetricName, ExternalValue, MetricValue, ObjectName, Provider, Resource, Scope,
 };
 pub use quantity::Quantity;
+pub use secure::secure;
 pub use selector::Selector;
+pub use server::{Limits, serve};
 pub use status::Status;
+pub use tls::Tls;
