@@ -109,7 +109,9 @@ pub struct Vocabulary {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VocabularyError {
     /// Not a metric name.
-    #[error("vocabulary.families: {name:?} is not a metric name; expected letters, digits, `_` and `:`, no digit first")]
+    #[error(
+        "vocabulary.families: {name:?} is not a metric name; expected letters, digits, `_` and `:`, no digit first"
+    )]
     Name {
         /// As configured, `name` or `servedAs`.
         name: String,
@@ -121,7 +123,9 @@ pub enum VocabularyError {
         name: String,
     },
     /// The family it is served as adds up in another unit.
-    #[error("vocabulary.families: {name:?} is in {unit:?}, but {served_as:?} is in {expected:?}; choose another servedAs")]
+    #[error(
+        "vocabulary.families: {name:?} is in {unit:?}, but {served_as:?} is in {expected:?}; choose another servedAs"
+    )]
     Unit {
         /// As configured.
         name: String,

@@ -205,10 +205,12 @@ fn factor(source: Source, value: f64, evidence: Option<&Evidence>) -> Result<f64
     let (above_one, fraction) = evidence.map_or((false, false), |e| (e.above_one, e.fraction));
     match source.scale {
         Scale::RatioOrPercent | Scale::RatioOrInteger if above_one => Ok(1.0),
-        Scale::RatioOrInteger if !fraction && credible_percent(value) && value > 0.0 => Err(Unknown::Ambiguous(format!(
-            "the exporter reports {value}, and nothing on its page tells a ratio from a percentage; \
+        Scale::RatioOrInteger if !fraction && credible_percent(value) && value > 0.0 => {
+            Err(Unknown::Ambiguous(format!(
+                "the exporter reports {value}, and nothing on its page tells a ratio from a percentage; \
              give the family its unit in vocabulary.families"
-        ))),
+            )))
+        }
         scale => Ok(scale.factor()),
     }
 }
