@@ -68,7 +68,9 @@ pub enum PageError {
     #[error("the OpenMetrics page does not end with `# EOF`, so it was cut off; look at the exporter's log")]
     NoEof,
     /// OpenMetrics that goes on after its last line.
-    #[error("the OpenMetrics page goes on after `# EOF`: two pages in one body? Fix the exporter or the proxy before it")]
+    #[error(
+        "the OpenMetrics page goes on after `# EOF`: two pages in one body? Fix the exporter or the proxy before it"
+    )]
     AfterEof,
     /// More samples than the limit.
     #[error("the page has more than {limit} samples of families that are read; raise scrape.samples if that is right")]

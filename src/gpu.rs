@@ -109,7 +109,9 @@ pub struct Vocabulary {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VocabularyError {
     /// Not a metric name.
-    #[error("vocabulary.families: {name:?} is not a metric name; expected letters, digits, `_` and `:`, no digit first")]
+    #[error(
+        "vocabulary.families: {name:?} is not a metric name; expected letters, digits, `_` and `:`, no digit first"
+    )]
     Name {
         /// As configured, `name` or `servedAs`.
         name: String,
@@ -121,7 +123,9 @@ pub enum VocabularyError {
         name: String,
     },
     /// The family it is served as adds up in another unit.
-    #[error("vocabulary.families: {name:?} is in {unit:?}, but {served_as:?} is in {expected:?}; choose another servedAs")]
+    #[error(
+        "vocabulary.families: {name:?} is in {unit:?}, but {served_as:?} is in {expected:?}; choose another servedAs"
+    )]
     Unit {
         /// As configured.
         name: String,
@@ -133,14 +137,14 @@ pub enum VocabularyError {
         expected: Unit,
     },
     /// More than [`MAX_FAMILIES`].
-    #[error("vocabulary.families: more than {MAX_FAMILIES} families with the built-in ones; remove some")]
+    #[error("vocabulary.families: more than {MAX_FAMILIES} names with the built-in ones; remove some")]
     TooMany,
     /// A label name.
     #[error(transparent)]
     Label(#[from] LabelError),
 }
 
-/// Most families, built in and configured (R22).
+/// Most names of families on pages, built in and configured (R22).
 pub const MAX_FAMILIES: usize = 1000;
 
 /// Largest credible utilization, percent.
@@ -200,6 +204,9 @@ impl Vocabulary {
             if !seen.insert(name) {
                 return Err(VocabularyError::Duplicate { name: name.clone() });
             }
+            if vocabulary.sources.len() >= MAX_FAMILIES {
+                return Err(VocabularyError::TooMany);
+            }
             let scale = Scale::from(*unit);
             let id = match (served_as, vocabulary.sources.get(name.as_bytes())) {
                 (None, Some(known)) => known.family,
@@ -208,7 +215,6 @@ impl Vocabulary {
                     let help = "Configured in vocabulary.families";
                     match vocabulary.by_name(served_as) {
                         Some(id) => id,
-                        None if vocabulary.families.len() == MAX_FAMILIES => return Err(VocabularyError::TooMany),
                         None => vocabulary.add_family(served_as, help, scale.unit()),
                     }
                 }
