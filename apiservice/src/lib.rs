@@ -50,6 +50,9 @@
 #![deny(missing_docs)]
 
 pub mod api;
+pub mod authentication;
+pub mod authorization;
+mod decision_cache;
 mod discovery;
 pub mod health;
 pub mod metrics;
@@ -59,18 +62,30 @@ pub mod path;
 pub mod provider;
 pub mod quantity;
 mod query;
+mod refusal;
+pub mod request_path;
 mod response;
+mod review;
 pub mod router;
+mod secure;
 pub mod selector;
+pub mod server;
 pub mod status;
+pub mod tls;
 pub mod version;
 mod wire;
 
 pub use api::{Api, Group};
+pub use authentication::{Authenticator, User};
+pub use authorization::Authorizer;
 pub use provider::{
     CustomMetric, ExternalMetricName, ExternalValue, MetricValue, ObjectName, Provider, Resource, Scope,
 };
 pub use quantity::Quantity;
 pub use router::Options;
+pub use secure::secure;
 pub use selector::Selector;
+pub use server::{Limits, serve};
 pub use status::Status;
+pub use tls::Tls;
+pub use version::VersionInfo;
