@@ -18,6 +18,7 @@
 //! that demands one matches nothing.
 
 mod custom;
+pub mod cycle;
 mod external;
 mod lookup;
 mod words;
