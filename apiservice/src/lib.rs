@@ -5,6 +5,7 @@
 
 pub mod authentication;
 pub mod authorization;
+pub mod ca_bundle;
 mod decision_cache;
 pub mod provider;
 pub mod quantity;
