@@ -21,3 +21,4 @@ pub mod reading;
 pub mod scrape;
 pub mod sim;
 pub mod telemetry;
+pub mod adapter;

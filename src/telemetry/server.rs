@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 /// Says whether the process is well: `Err` with the reason in words.
-pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What the pages show.
 pub struct Pages {
