@@ -12,6 +12,7 @@
 //! new and say nothing about it.
 
 use std::{
+    convert::Infallible,
     future::Future,
     net::SocketAddr,
     sync::{
@@ -41,7 +42,10 @@ use crate::{
     cluster::{self, Index},
     config::{Config, Group, Scrape, Serve},
     gpu::{Vocabulary, VocabularyError},
-    publish::{Publisher, cycle},
+    publish::{
+        Publisher, cycle,
+        passthrough::{Passthrough, PassthroughError, owners::foreign_owners},
+    },
     scrape::{Scraper, ScraperError, Store, TargetSet, targets},
     telemetry::{
         measured::Measured,
@@ -52,6 +56,8 @@ use crate::{
 
 /// Secret with the self-made certificate that all replicas share, in our own namespace.
 const CERTIFICATE_SECRET: &str = "tidegate-serving-certificate";
+/// How often it is looked at who owns the API groups: they change hands when somebody installs something.
+const OWNERS_INTERVAL: Duration = Duration::from_mins(1);
 /// A snapshot older than so many of the longest pauses means that the loop is stuck.
 const STUCK_AFTER: u32 = 10;
 
@@ -74,12 +80,15 @@ pub enum AdapterError {
     /// The serving certificate.
     #[error("the serving certificate: {0}")]
     Tls(#[from] TlsError),
+    /// The other adapter's settings.
+    #[error(transparent)]
+    Passthrough(#[from] PassthroughError),
     /// A server stopped accepting.
     #[error("a server ended: {0}")]
     Server(#[from] std::io::Error),
     /// A watch of the cluster died.
     #[error(transparent)]
-    Cluster(#[from] cluster::WatchEnded),
+    Cluster(#[from] cluster::watch::WatchEnded),
     /// A scrape task died.
     #[error(transparent)]
     Scraper(#[from] ScraperError),
@@ -168,7 +177,7 @@ pub async fn run(
 
     // Reading.
     let stopped = tasks.stopped();
-    let watches = cluster::run(client.clone(), Arc::clone(&index));
+    let watches = cluster::watch::run(client.clone(), Arc::clone(&index));
     tasks.spawn("cluster watches", async move {
         tokio::select! {
             () = stopped => Ok(()),
@@ -215,8 +224,16 @@ pub async fn run(
     let registry = Arc::clone(&options.registry);
     let tls = certificate(&serve, &client, &mut tasks).await?;
     let authenticator = Arc::new(Authenticator::new(trust, Some(client.clone())));
-    let authorizer = Arc::new(Authorizer::new(client));
-    let app = apiservice::secure(router(publisher, options), authenticator, authorizer);
+    let authorizer = Arc::new(Authorizer::new(client.clone()));
+    tasks.spawn_quiet("owners", until(tasks.stopped(), tell_owners(client, serve.clone())));
+    let routes = if let Some(other) = &serve.passthrough {
+        let provider = Passthrough::new(publisher, other)?;
+        tasks.spawn_quiet("passthrough", until(tasks.stopped(), provider.refresh()));
+        router(Arc::new(provider), options)
+    } else {
+        router(publisher, options)
+    };
+    let app = apiservice::secure(routes, authenticator, authorizer);
     tracing::info!(address = %serve.listen, "serving the metrics APIs");
     tasks.spawn("metrics APIs", apiservice::serve(api_listener, tls, app, Limits::default(), tasks.stopped()));
 
@@ -224,6 +241,32 @@ pub async fn run(
     tasks.spawn("telemetry", serve_telemetry(telemetry_listener, pages, tasks.stopped()));
 
     tasks.run(shutdown).await
+}
+
+/// Runs `task` until `stopped`.
+async fn until(stopped: impl Future<Output = ()>, task: impl Future<Output = Infallible>) {
+    tokio::select! {
+        () = stopped => {}
+        never = task => match never {},
+    }
+}
+
+/// Says who else owns a group that we are to serve (R13), once for each change of the answer.
+async fn tell_owners(client: kube::Client, serve: Serve) -> Infallible {
+    let mut told = Vec::new();
+    loop {
+        match foreign_owners(&client, &serve).await {
+            Ok(owners) if owners != told => {
+                for owner in &owners {
+                    tracing::warn!("{owner}");
+                }
+                told = owners;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "cannot see who owns the metrics APIs"),
+        }
+        tokio::time::sleep(OWNERS_INTERVAL).await;
+    }
 }
 
 async fn bind(field: &'static str, address: SocketAddr) -> Result<TcpListener, AdapterError> {
@@ -263,7 +306,8 @@ async fn follow_targets(
 }
 
 async fn certificate(serve: &Serve, client: &kube::Client, tasks: &mut Tasks) -> Result<Tls, AdapterError> {
-    let Serve { listen: _, tls_cert_file, tls_key_file, service_namespace, service_name, groups, passthrough: _ } = serve;
+    let Serve { listen: _, tls_cert_file, tls_key_file, service_namespace, service_name, groups, passthrough: _ } =
+        serve;
     if let (Some(certificate), Some(key)) = (tls_cert_file.clone(), tls_key_file.clone()) {
         let (tls, fresh) = CertificateFiles { certificate, key }.load(tasks.stopped())?;
         tasks.spawn_quiet("certificate files", fresh);
@@ -305,7 +349,10 @@ fn readyz(publisher: Arc<Publisher>, store: Arc<Store>, trust: Arc<TrustStore>) 
         }
         let unsynced = &publisher.snapshot().view.unsynced;
         if !unsynced.is_empty() {
-            return Err(format!("the cluster is not known yet: {}", Vec::from_iter(unsynced.iter().copied()).join(", ")));
+            return Err(format!(
+                "the cluster is not known yet: {}",
+                Vec::from_iter(unsynced.iter().copied()).join(", ")
+            ));
         }
         let scraped = store.snapshot();
         let waiting = scraped.targets.values().filter(|tracked| tracked.status.last_attempt.is_none()).count();

@@ -9,6 +9,7 @@
 //!
 //! A module knows the stages before it by their types only.
 
+pub mod adapter;
 pub mod attribution;
 pub mod cli;
 pub mod clock;
@@ -21,4 +22,3 @@ pub mod reading;
 pub mod scrape;
 pub mod sim;
 pub mod telemetry;
-pub mod adapter;

@@ -21,6 +21,7 @@ mod custom;
 pub mod cycle;
 mod external;
 mod lookup;
+pub mod passthrough;
 mod words;
 
 #[cfg(test)]
