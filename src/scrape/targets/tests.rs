@@ -76,7 +76,12 @@ fn a_preset_finds_its_exporter_where_its_own_chart_puts_it() {
         (Preset::DcgmExporter, pod("monitoring", "x", CHART, metrics), Some("http://10.0.0.7:9400/metrics"), 30),
         (Preset::DcgmExporter, pod("gpu-operator", "x", OPERATOR, metrics), Some("http://10.0.0.7:9400/metrics"), 30),
         (Preset::DcgmExporter, pod("arms-prom", "x", ACK, http_metrics), None, 0),
-        (Preset::TidegateAgent, pod("tidegate", "x", AGENT, &[(Some("metrics"), 9402)]), Some("http://10.0.0.7:9402/metrics"), 10),
+        (
+            Preset::TidegateAgent,
+            pod("tidegate", "x", AGENT, &[(Some("metrics"), 9402)]),
+            Some("http://10.0.0.7:9402/metrics"),
+            10,
+        ),
         (Preset::TidegateAgent, pod("tidegate", "x", CHART, metrics), None, 0),
     ];
     for (preset_name, pod, expected, rank) in table {
@@ -215,7 +220,8 @@ fn an_entry_that_cannot_select_is_refused_by_field_and_the_others_live() {
 #[test]
 fn a_url_is_a_target_under_its_own_name() {
     let access = Access { rank: Some(7), honor_timestamps: true, ..Access::default() };
-    let entry = UrlTarget { url: "http://gpu-1:9445/metrics".into(), node: Some("gpu-1".into()), access: access.clone() };
+    let entry =
+        UrlTarget { url: "http://gpu-1:9445/metrics".into(), node: Some("gpu-1".into()), access: access.clone() };
     let set = targets(&Scrape { urls: vec![entry], ..Scrape::default() }, &View::default());
     let target = set.targets.values().next().unwrap();
     assert_eq!(target.id.to_string(), "http://gpu-1:9445/metrics");
