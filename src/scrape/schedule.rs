@@ -271,6 +271,8 @@ impl Shared {
 
 /// Trusted as a target's clock may be, a sample cannot have been measured after it arrived.
 fn no_later(mut times: BTreeMap<usize, Timestamp>, arrived: Timestamp) -> BTreeMap<usize, Timestamp> {
-    times.values_mut().for_each(|time| *time = (*time).min(arrived));
+    for time in times.values_mut() {
+        *time = (*time).min(arrived);
+    }
     times
 }

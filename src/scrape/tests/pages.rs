@@ -119,7 +119,8 @@ async fn a_kept_connection_that_closes_under_the_request_costs_no_scrape() {
                 if request.on_connection == 0 { vec![Act::Send(answer.clone())] } else { vec![Act::Close] }
             },
         );
-    let rig = Rig::start(&settings([exporter.url()]));
+    let config = config::Scrape { timeout: config::Duration(PATIENCE), ..settings([exporter.url()]) };
+    let rig = Rig::start(&config);
     let snapshot = rig.until(|snapshot| snapshot.totals.successes >= 4).await;
     assert_eq!(snapshot.totals.failures.len(), 0, "{:?}", snapshot.totals.failures);
     rig.stop().await;
@@ -147,8 +148,8 @@ async fn a_batch_is_stamped_when_the_answer_began_not_when_it_ended() {
 
 #[tokio::test]
 async fn timestamps_of_a_page_count_only_where_the_setting_says_so_and_never_lie_in_the_future() {
-    let an_hour_ago = (Clock::start().now() - Duration::from_secs(3600)).as_millisecond();
-    let in_an_hour = (Clock::start().now() + Duration::from_secs(3600)).as_millisecond();
+    let an_hour_ago = (Clock::start().now() - Duration::from_hours(1)).as_millisecond();
+    let in_an_hour = (Clock::start().now() + Duration::from_hours(1)).as_millisecond();
     let line = PAGE.trim_end();
     let page = format!(
         "{line} {an_hour_ago}\n{} {in_an_hour}\n{}\n",
