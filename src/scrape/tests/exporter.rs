@@ -42,6 +42,7 @@ struct Shared {
     sockets: Mutex<Vec<TcpStream>>,
     requests: AtomicUsize,
     connections: AtomicUsize,
+    open: AtomicUsize,
     heads: Mutex<Vec<String>>,
 }
 
@@ -80,6 +81,7 @@ impl Exporter {
             sockets: Mutex::default(),
             requests: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             heads: Mutex::default(),
         });
         let accepting = std::thread::spawn({
@@ -100,6 +102,11 @@ impl Exporter {
 
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections that are open now.
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
     }
 
     /// Heads of all requests so far.
@@ -127,6 +134,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             break;
         }
         shared.connections.fetch_add(1, Ordering::SeqCst);
+        shared.open.fetch_add(1, Ordering::SeqCst);
         shared.sockets.lock().push(socket.try_clone().unwrap());
         let shared = Arc::clone(shared);
         connections.push(std::thread::spawn(move || {
@@ -139,6 +147,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
                 }
             }
             let _ = closer.shutdown(Shutdown::Both);
+            shared.open.fetch_sub(1, Ordering::SeqCst);
         }));
     }
     for socket in shared.sockets.lock().iter() {

@@ -55,7 +55,7 @@ async fn a_target_that_recovers_loses_its_error_and_keeps_its_count() {
 }
 
 #[tokio::test]
-async fn a_target_that_leaves_is_forgotten_with_samples_and_status_and_is_asked_no_more() {
+async fn a_target_that_leaves_is_forgotten_with_samples_status_and_connection() {
     let (leaving, staying) = (Exporter::always(ok("", PAGE)), Exporter::always(ok("", PAGE)));
     let rig = Rig::start(&settings([leaving.url(), staying.url()]));
     rig.until(|snapshot| snapshot.batches().count() == 2).await;
@@ -73,6 +73,10 @@ async fn a_target_that_leaves_is_forgotten_with_samples_and_status_and_is_asked_
     let later = rig.until(|snapshot| snapshot.totals.successes >= successes + 5).await;
     assert!(leaving.requests() <= asked + 1);
     assert!(!later.targets.contains_key(&before), "a scrape that was under way brings nothing back");
+
+    // Its connection is closed soon after; the other one's is kept.
+    rig.until(|_| leaving.open() == 0).await;
+    assert_eq!((staying.open(), staying.connections()), (1, 1));
 
     rig.set.send(Arc::new(targets(&settings([leaving.url(), staying.url()]), &View::default()))).unwrap();
     let back = rig.until(|snapshot| snapshot.targets.contains_key(&before)).await;
