@@ -19,7 +19,7 @@ use super::{
 };
 use crate::config;
 
-/// Longest time for one answer: an HPA's controller waits 30 s for all of its metrics.
+/// Longest time for one answer: well below the 60 s after which the API server gives up on us.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Queries under way at once; more are refused at once, so that a slow adapter behind us costs us nothing but its own
 /// metrics.
@@ -79,6 +79,8 @@ enum Failure {
     TooLarge,
     #[error("the answer of the adapter behind this one cannot be read: {0}")]
     Garbled(String),
+    #[error("{0:?} is no name that can stand in a path")]
+    Name(String),
     #[error("{CONCURRENCY} queries to the adapter behind this one are under way already")]
     Busy,
 }
@@ -90,6 +92,7 @@ impl From<Failure> for Status {
             // Its judgement about our own credentials is not about the asker's: that one was authorized before.
             Failure::Refused { code: 401 | 403, .. } => status(503, "ServiceUnavailable", text),
             Failure::Refused { code: code @ 400..=599, reason, message } => status(code, known(code, &reason), message),
+            Failure::Name(_) => status(400, "BadRequest", text),
             Failure::Slow => status(504, "Timeout", text),
             Failure::Refused { .. }
             | Failure::Unreachable(_)
@@ -199,6 +202,10 @@ impl Other {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &[&str], selectors: &[(&str, &Selector)]) -> Result<T, Failure> {
+        // A URL's dots are directions and not names: they would lead to a path that nobody was authorized for.
+        if let Some(name) = path.iter().find(|segment| matches!(**segment, "" | "." | "..")) {
+            return Err(Failure::Name((*name).to_owned()));
+        }
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.clear().extend(path);

@@ -255,6 +255,16 @@ async fn every_form_of_path_is_passed_on_as_it_came() {
 }
 
 #[tokio::test]
+async fn names_that_would_lead_to_another_path_are_refused() {
+    let mut rig = Rig::start(|_| list(&json!([item("1")]))).await;
+    for (namespace, metric) in [("..", "m"), (".", "m"), ("", "m"), ("prod", "..")] {
+        let status = rig.passthrough.external(namespace, metric, &Selector::everything()).await.unwrap_err();
+        assert_eq!((status.code, status.reason), (400, "BadRequest"), "{namespace:?} {metric:?}");
+    }
+    assert!(rig.asked.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn external_values_keep_their_labels() {
     let mut rig = Rig::start(|_| {
         list(&json!([
