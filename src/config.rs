@@ -4,17 +4,13 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration 
 
 use serde::{Deserialize, Serialize};
 
-/// A duration as Kubernetes and Prometheus write it: `500ms`, `15s`, `1m30s`, `2h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Duration(pub StdDuration);
+mod load;
+mod units;
+mod validate;
 
-/// A size in bytes: `512KiB`, `8MiB`, `1GiB`, or a plain number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bytes(pub u64);
-
-/// A share, 0..=1.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-pub struct Share(pub f64);
+pub use load::LoadError;
+pub use units::{Bytes, Duration, Share};
+pub use validate::Invalid;
 
 /// Everything that `tidegate adapter` can be told.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -129,6 +125,22 @@ pub struct Discovery {
     /// How to speak to them.
     #[serde(default)]
     pub access: Access,
+}
+
+impl Discovery {
+    /// The pods of a known exporter, spoken to as it is usually deployed.
+    #[must_use]
+    pub fn preset(preset: Preset) -> Self {
+        Self {
+            preset: Some(preset),
+            namespace: None,
+            selector: None,
+            port: None,
+            path: None,
+            scheme: None,
+            access: Access::default(),
+        }
+    }
 }
 
 /// Exporters that are known by name.
@@ -329,112 +341,6 @@ impl Default for Telemetry {
             log_format: LogFormat::Text,
             log_filter: "info".into(),
             series: 2_000,
-        }
-    }
-}
-
-macro_rules! text_form {
-    ($type:ty) => {
-        impl Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-text_form!(Duration);
-text_form!(Bytes);
-text_form!(Share);
-
-impl std::fmt::Display for Duration {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let total = self.0.as_millis();
-        let (hours, minutes, seconds, millis) = (total / 3_600_000, total / 60_000 % 60, total / 1000 % 60, total % 1000);
-        if total == 0 {
-            return write!(f, "0s");
-        }
-        for (n, unit) in [(hours, "h"), (minutes, "m"), (seconds, "s"), (millis, "ms")] {
-            if n > 0 {
-                write!(f, "{n}{unit}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl std::str::FromStr for Duration {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("expected a duration such as 500ms, 15s, 1m30s or 2h, got {text:?}");
-        let mut rest = text;
-        let mut total = StdDuration::ZERO;
-        while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(expected)?;
-            let n: u64 = rest[..digits].parse().map_err(|_| expected())?;
-            rest = &rest[digits..];
-            let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-            let millis = match &rest[..unit] {
-                "ms" => 1,
-                "s" => 1000,
-                "m" => 60_000,
-                "h" => 3_600_000,
-                _ => return Err(expected()),
-            };
-            total += n.checked_mul(millis).map(StdDuration::from_millis).ok_or_else(expected)?;
-            rest = &rest[unit..];
-        }
-        if text.is_empty() { Err(expected()) } else { Ok(Self(total)) }
-    }
-}
-
-impl std::fmt::Display for Bytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
-            if self.0 > 0 && self.0.is_multiple_of(1 << shift) {
-                return write!(f, "{}{unit}", self.0 >> shift);
-            }
-        }
-        write!(f, "{}", self.0)
-    }
-}
-
-impl std::str::FromStr for Bytes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("expected a size such as 512KiB, 8MiB or 1GiB, got {text:?}");
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let n: u64 = text[..digits].parse().map_err(|_| expected())?;
-        let shift = match &text[digits..] {
-            "" => 0,
-            "KiB" => 10,
-            "MiB" => 20,
-            "GiB" => 30,
-            _ => return Err(expected()),
-        };
-        n.checked_mul(1 << shift).map(Self).ok_or_else(expected)
-    }
-}
-
-impl std::fmt::Display for Share {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
-impl std::str::FromStr for Share {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            Ok(share) if (0.0..=1.0).contains(&share) => Ok(Self(share)),
-            _ => Err(format!("expected a share between 0 and 1, got {text:?}")),
         }
     }
 }

@@ -9,15 +9,15 @@
 //!
 //! A module knows the stages before it by their types only.
 
+pub mod attribution;
+pub mod cli;
 pub mod clock;
-pub mod reading;
+pub mod cluster;
 pub mod config;
 pub mod exposition;
 pub mod gpu;
-pub mod scrape;
-pub mod cluster;
-pub mod attribution;
 pub mod publish;
+pub mod reading;
+pub mod scrape;
 pub mod sim;
 pub mod telemetry;
-pub mod cli;

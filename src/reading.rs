@@ -53,7 +53,9 @@ pub enum Unknown {
     #[error("the exporter's page was cut off")]
     PageIncomplete,
     /// The card is busy while every pod on it reads 0 (R5).
-    #[error("attribution failed: card {card} is {device:.0}% busy while every pod on it reads 0; the exporter cannot map processes to pods (hostPID?)")]
+    #[error(
+        "attribution failed: card {card} is {device:.0}% busy while every pod on it reads 0; the exporter cannot map processes to pods (hostPID?)"
+    )]
     AttributionFailed {
         /// UUID of the card.
         card: String,
@@ -78,7 +80,9 @@ pub enum Unknown {
     #[error("no ready pod")]
     NoReadyPods,
     /// Too few of the ready pods report (R9).
-    #[error("only {known} of {ready} ready pods report, below the coverage of {coverage:.2} that is required; {example}")]
+    #[error(
+        "only {known} of {ready} ready pods report, below the coverage of {coverage:.2} that is required; {example}"
+    )]
     Coverage {
         /// Ready pods with a value.
         known: usize,
@@ -90,7 +94,9 @@ pub enum Unknown {
         example: String,
     },
     /// Some ready pods do not report, and autoscalers with different targets read this value, so no single number is safe for all (R9).
-    #[error("{missing} of {ready} ready pods do not report and HPAs with different targets read this metric; {example}")]
+    #[error(
+        "{missing} of {ready} ready pods do not report and HPAs with different targets read this metric; {example}"
+    )]
     AmbiguousTarget {
         /// Ready pods without a value.
         missing: usize,

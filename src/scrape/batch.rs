@@ -29,6 +29,12 @@ pub enum BadLine {
     NoCard,
 }
 
+impl BadLine {
+    /// All reasons.
+    pub const ALL: [Self; 7] =
+        [Self::Name, Self::Labels, Self::DuplicateLabel, Self::Value, Self::Timestamp, Self::TooLong, Self::NoCard];
+}
+
 /// One page, read. Never changed after it was made.
 #[derive(Debug, Clone)]
 pub struct Batch {

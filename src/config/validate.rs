@@ -1,0 +1,143 @@
+//! Rules that no single type can state.
+
+use std::time::Duration as StdDuration;
+
+use super::{Config, Discovery, Passthrough, UrlTarget};
+
+/// A setting that cannot work. The message names the field, the rule and the value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {rule}, got {value}")]
+pub struct Invalid {
+    /// Path of the field, e.g. `scrape.interval`.
+    pub field: String,
+    /// What must hold.
+    pub rule: &'static str,
+    /// What was given.
+    pub value: String,
+}
+
+fn require(
+    holds: bool,
+    field: impl Into<String>,
+    rule: &'static str,
+    value: impl std::fmt::Display,
+) -> Result<(), Invalid> {
+    if holds { Ok(()) } else { Err(Invalid { field: field.into(), rule, value: value.to_string() }) }
+}
+
+/// Below this an exporter is asked faster than any of them measures.
+const SHORTEST_INTERVAL: StdDuration = StdDuration::from_millis(50);
+
+impl Config {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let Self { scrape, vocabulary: _, aggregate, serve, telemetry } = self;
+        require(scrape.interval.0 >= SHORTEST_INTERVAL, "scrape.interval", "must be at least 50ms", scrape.interval)?;
+        require(!scrape.timeout.0.is_zero(), "scrape.timeout", "must be above zero", scrape.timeout)?;
+        if let Some(max_age) = scrape.max_age {
+            let rule = "must be longer than scrape.interval, or every sample is stale before the next one";
+            require(max_age > scrape.interval, "scrape.maxAge", rule, max_age)?;
+        }
+        for (field, limit) in [
+            ("scrape.concurrency", scrape.concurrency),
+            ("scrape.labels", scrape.labels),
+            ("scrape.samples", scrape.samples),
+            ("scrape.targets", scrape.targets),
+        ] {
+            require(limit > 0, field, "must be above zero", limit)?;
+        }
+        for (field, limit) in [("scrape.pageBytes", scrape.page_bytes), ("scrape.lineBytes", scrape.line_bytes)] {
+            require(limit.0 > 0, field, "must be above zero", limit)?;
+        }
+        for (i, target) in scrape.urls.iter().enumerate() {
+            url_target(&format!("scrape.urls[{i}]"), target)?;
+        }
+        for (i, discovery) in scrape.discover.iter().enumerate() {
+            discover(&format!("scrape.discover[{i}]"), discovery)?;
+        }
+        let busy = aggregate.busy_percent;
+        require(busy > 0.0 && busy <= 100.0, "aggregate.busyPercent", "must be above 0 and at most 100", busy)?;
+        let (cert, key) = (&serve.tls_cert_file, &serve.tls_key_file);
+        let given = cert.as_ref().or(key.as_ref()).map_or_else(String::new, |path| path.display().to_string());
+        let rule = "tlsCertFile and tlsKeyFile must be given together (or neither: a self-made pair)";
+        require(cert.is_some() == key.is_some(), "serve", rule, given)?;
+        require(!serve.groups.is_empty(), "serve.groups", "must name at least one API group", "[]")?;
+        if let Some(Passthrough { url, .. }) = &serve.passthrough {
+            require(url.starts_with("https://"), "serve.passthrough.url", "must begin with https://", url)?;
+        }
+        require(telemetry.series > 0, "telemetry.series", "must be above zero", telemetry.series)
+    }
+}
+
+fn url_target(field: &str, target: &UrlTarget) -> Result<(), Invalid> {
+    let url = reqwest::Url::parse(&target.url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let rule = "must be an http:// or https:// URL";
+    require(url.is_some_and(|url| url.has_host()), format!("{field}.url"), rule, format!("{:?}", target.url))
+}
+
+fn discover(field: &str, discovery: &Discovery) -> Result<(), Invalid> {
+    let Discovery { preset, namespace: _, selector, port, path, scheme, access: _ } = discovery;
+    let complete = preset.is_some() || (selector.is_some() && port.is_some());
+    require(
+        complete,
+        field,
+        "needs a preset (ack-gpu-exporter, dcgm-exporter, tidegate-agent) or selector and port",
+        "neither",
+    )?;
+    if let Some(selector) = selector {
+        let parsed = selector.parse::<apiservice::Selector>();
+        require(parsed.is_ok(), format!("{field}.selector"), "must be a label selector", format!("{selector:?}"))?;
+    }
+    if let Some(path) = path {
+        require(path.starts_with('/'), format!("{field}.path"), "must begin with /", format!("{path:?}"))?;
+    }
+    if let Some(scheme) = scheme {
+        require(
+            matches!(scheme.as_str(), "http" | "https"),
+            format!("{field}.scheme"),
+            "must be http or https",
+            scheme,
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_setting_that_cannot_work_is_refused_by_name() {
+        for (yaml, field) in [
+            ("scrape: {interval: 1ms}", "scrape.interval"),
+            ("scrape: {timeout: 0s}", "scrape.timeout"),
+            ("scrape: {interval: 10s, maxAge: 10s}", "scrape.maxAge"),
+            ("scrape: {concurrency: 0}", "scrape.concurrency"),
+            ("scrape: {pageBytes: 0}", "scrape.pageBytes"),
+            ("scrape: {urls: [{url: 'ftp://node/metrics'}]}", "scrape.urls[0].url"),
+            ("scrape: {urls: [{url: 'node:9400'}]}", "scrape.urls[0].url"),
+            ("scrape: {discover: [{selector: 'app=x'}]}", "scrape.discover[0]"),
+            ("scrape: {discover: [{preset: dcgm-exporter, path: metrics}]}", "scrape.discover[0].path"),
+            ("scrape: {discover: [{preset: dcgm-exporter, scheme: gopher}]}", "scrape.discover[0].scheme"),
+            ("scrape: {discover: [{preset: dcgm-exporter, selector: 'a in b'}]}", "scrape.discover[0].selector"),
+            ("aggregate: {busyPercent: 0}", "aggregate.busyPercent"),
+            ("serve: {tlsCertFile: /tls/tls.crt}", "serve"),
+            ("serve: {groups: []}", "serve.groups"),
+            ("serve: {passthrough: {url: 'http://other'}}", "serve.passthrough.url"),
+            ("telemetry: {series: 0}", "telemetry.series"),
+        ] {
+            let config = Config::parse(yaml, Path::new("x.yaml")).unwrap();
+            assert_eq!(config.validate().unwrap_err().field, field, "{yaml}");
+        }
+    }
+}

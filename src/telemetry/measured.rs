@@ -1,0 +1,211 @@
+//! What was measured, per service, pod and card, and how the targets are doing, in Prometheus' form.
+//!
+//! Unknown readings have no value series: they have a series that names the reason.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType};
+
+use super::family;
+use crate::{
+    attribution::{Readings, Statistic},
+    cluster::ObjectKey,
+    gpu::Vocabulary,
+    reading::{Reading, Unknown},
+    scrape::{BadLine, TargetId, TargetStatus},
+};
+
+type Row = (Vec<(&'static str, Arc<str>)>, f64);
+
+/// What every family of readings is measured in.
+const UNIT: &str = "in the unit of the metric: percent 0 to 100, or MiB";
+
+/// Writes all readings; at most `limit` pods get series of their own, and their cards with them.
+///
+/// # Errors
+/// The writer's.
+pub fn encode_readings(
+    encoder: &mut DescriptorEncoder<'_>,
+    readings: &Readings,
+    vocabulary: &Vocabulary,
+    now: Timestamp,
+    limit: usize,
+) -> std::fmt::Result {
+    let gauge = MetricType::Gauge;
+    let mut rows = Rows::default();
+    for (key, service) in &readings.services {
+        let isvc = service.inference_service.clone().unwrap_or_default();
+        let labels = |metric: &Arc<str>| {
+            let mut labels = object("deployment", key);
+            labels.extend([("inferenceservice", Arc::clone(&isvc)), ("metric", Arc::clone(metric))]);
+            labels
+        };
+        for (state, count) in
+            [("ready", service.pods.ready), ("starting", service.pods.starting), ("pending", service.pods.pending)]
+        {
+            let mut labels = object("deployment", key);
+            labels.extend([("inferenceservice", Arc::clone(&isvc)), ("state", Arc::from(state))]);
+            rows.service_pods.push((labels, count as f64));
+        }
+        for (family, group) in &service.families {
+            let name = &vocabulary.family(*family).name;
+            let Some(reading) = group.statistics.get(&Statistic::Mean) else { continue };
+            rows.services.add(labels(name), reading, now);
+            rows.missing.push((labels(name), group.missing.len() as f64));
+        }
+    }
+    for (key, families) in readings.pods.iter().take(limit) {
+        for (family, pod) in families {
+            let name = &vocabulary.family(*family).name;
+            let labels = || {
+                let mut labels = object("pod", key);
+                labels.push(("metric", Arc::clone(name)));
+                labels
+            };
+            rows.pods.add(labels(), &pod.reading, now);
+            for (card, reading) in &pod.cards {
+                let mut labels = labels();
+                let instance = card.instance.clone().unwrap_or_default();
+                labels.extend([("uuid", Arc::clone(&card.uuid)), ("gpu_instance", instance)]);
+                rows.cards.extend(reading.as_ref().ok().map(|measured| (labels, measured.value)));
+            }
+        }
+    }
+    let hidden = readings.pods.len().saturating_sub(limit);
+    let failures = readings.attribution_failures.iter().map(|((target, card), device)| {
+        (vec![("target", Arc::clone(&target.0)), ("uuid", Arc::clone(&card.uuid))], *device)
+    });
+    let none = || Vec::<(&'static str, Arc<str>)>::new();
+
+    let Rows { services, pods, cards, service_pods, missing } = rows;
+    let help = format!("Mean over the ready pods of a service, {UNIT}; absent while unknown");
+    family(encoder, gauge, "tidegate_service_reading", &help, services.values)?;
+    let help = "Age of the oldest sample in a service's reading";
+    family(encoder, gauge, "tidegate_service_reading_age_seconds", help, services.ages)?;
+    let help = "1 while a service's reading is unknown, by reason";
+    family(encoder, gauge, "tidegate_service_unknown", help, services.unknown)?;
+    let help = "Ready pods of a service without a reading";
+    family(encoder, gauge, "tidegate_service_missing_pods", help, missing)?;
+    let help = "Pods of a service by state: ready, starting (scheduled, not ready) or pending (not scheduled)";
+    family(encoder, gauge, "tidegate_service_pods", help, service_pods)?;
+    let help = format!("What a pod reads over its cards, {UNIT}; absent while unknown");
+    family(encoder, gauge, "tidegate_pod_reading", &help, pods.values)?;
+    let help = "1 while a pod's reading is unknown, by reason";
+    family(encoder, gauge, "tidegate_pod_unknown", help, pods.unknown)?;
+    let help = format!("What a pod's processes read on one card, {UNIT}; absent while unknown");
+    family(encoder, gauge, "tidegate_card_reading", &help, cards)?;
+    let help = "Pods that have readings but no series of their own here, beyond telemetry.series";
+    family(encoder, gauge, "tidegate_hidden_pods", help, [(none(), hidden as f64)])?;
+    let help = "Samples that name no pod, or one that does not exist";
+    family(encoder, gauge, "tidegate_unattributed_samples", help, [(none(), readings.unattributed as f64)])?;
+    let help = "Utilization of a card that is busy while every pod on it reads 0: its pods are unknown";
+    family(encoder, gauge, "tidegate_attribution_failure_percent", help, failures)
+}
+
+#[derive(Default)]
+struct Rows {
+    services: Kind,
+    pods: Kind,
+    cards: Vec<Row>,
+    service_pods: Vec<Row>,
+    missing: Vec<Row>,
+}
+
+#[derive(Default)]
+struct Kind {
+    values: Vec<Row>,
+    ages: Vec<Row>,
+    unknown: Vec<Row>,
+}
+
+impl Kind {
+    fn add(&mut self, mut labels: Vec<(&'static str, Arc<str>)>, reading: &Reading, now: Timestamp) {
+        match reading {
+            Ok(measured) => {
+                self.ages.push((labels.clone(), now.duration_since(measured.at).as_secs_f64().max(0.0)));
+                self.values.push((labels, measured.value));
+            }
+            Err(unknown) => {
+                labels.push(("reason", Arc::from(reason(unknown))));
+                self.unknown.push((labels, 1.0));
+            }
+        }
+    }
+}
+
+fn object(kind: &'static str, key: &ObjectKey) -> Vec<(&'static str, Arc<str>)> {
+    vec![("namespace", Arc::clone(&key.namespace)), (kind, Arc::clone(&key.name))]
+}
+
+/// A short, stable word for alert rules; the sentence is in the API's answer and in the log.
+fn reason(unknown: &Unknown) -> &'static str {
+    match unknown {
+        Unknown::Absent => "absent",
+        Unknown::Stale { .. } => "stale",
+        Unknown::Malformed => "malformed",
+        Unknown::OutOfRange { .. } => "out_of_range",
+        Unknown::Blank { .. } => "blank",
+        Unknown::PageIncomplete => "page_incomplete",
+        Unknown::AttributionFailed { .. } => "attribution_failed",
+        Unknown::CardsMissing { .. } => "cards_missing",
+        Unknown::BeforeStart => "before_start",
+        Unknown::NotReady => "not_ready",
+        Unknown::NoReadyPods => "no_ready_pods",
+        Unknown::Coverage { .. } => "coverage",
+        Unknown::AmbiguousTarget { .. } => "ambiguous_target",
+        Unknown::ClusterUnknown(_) => "cluster_unknown",
+        Unknown::Ambiguous(_) => "ambiguous",
+    }
+}
+
+/// Writes how each target is doing.
+///
+/// # Errors
+/// The writer's.
+pub fn encode_targets(
+    encoder: &mut DescriptorEncoder<'_>,
+    targets: &BTreeMap<TargetId, TargetStatus>,
+) -> std::fmt::Result {
+    let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
+    let each = |value: fn(&TargetStatus) -> Option<f64>| {
+        targets.iter().filter_map(move |(id, status)| Some(([("target", &*id.0)], value(status)?)))
+    };
+    let help = "1 if the last scrape of the target succeeded";
+    let up =
+        |status: &TargetStatus| Some(f64::from(u8::from(status.last_success.is_some() && status.last_error.is_none())));
+    family(encoder, gauge, "tidegate_target_up", help, each(up))?;
+    let help = "When the target was last scraped with success, in seconds since 1970";
+    let last = |status: &TargetStatus| status.last_success.map(|at| at.as_duration().as_secs_f64());
+    family(encoder, gauge, "tidegate_target_last_success_timestamp_seconds", help, each(last))?;
+    let help = "How long the last scrape took";
+    let duration = |status: &TargetStatus| Some(status.duration.as_secs_f64());
+    family(encoder, gauge, "tidegate_target_scrape_duration_seconds", help, each(duration))?;
+    let help = "Size of the last page, after decompression";
+    family(encoder, gauge, "tidegate_target_page_bytes", help, each(|status| Some(status.bytes as f64)))?;
+    let help = "Recognized samples on the last page";
+    family(encoder, gauge, "tidegate_target_samples", help, each(|status| Some(status.samples as f64)))?;
+    let help = "Scrapes that failed";
+    family(encoder, counter, "tidegate_target_failures", help, each(|status| Some(status.failures as f64)))?;
+    let help = "Lines that were skipped, by reason";
+    // All reasons, so that a rate exists before the first bad line.
+    let bad = targets.iter().flat_map(|(id, status)| {
+        BadLine::ALL.map(|reason| {
+            let count = status.bad_lines.get(&reason).copied().unwrap_or(0);
+            ([("target", &*id.0), ("reason", bad_line(reason))], count as f64)
+        })
+    });
+    family(encoder, counter, "tidegate_target_bad_lines", help, bad)
+}
+
+fn bad_line(reason: BadLine) -> &'static str {
+    match reason {
+        BadLine::Name => "name",
+        BadLine::Labels => "labels",
+        BadLine::DuplicateLabel => "duplicate_label",
+        BadLine::Value => "value",
+        BadLine::Timestamp => "timestamp",
+        BadLine::TooLong => "too_long",
+        BadLine::NoCard => "no_card",
+    }
+}
