@@ -124,7 +124,8 @@ impl ControlPlane {
 
     /// The last lines of each part's log.
     pub fn tails(&self, lines: usize) -> String {
-        self.parts.lock().iter().map(|part| format!("--- {}\n{}\n", part.name, part.tail(lines))).collect()
+        let tails = |part: &Part| format!("--- {}\n{}", part.name, part.tail(lines));
+        self.parts.lock().iter().map(tails).collect::<Vec<_>>().join("\n")
     }
 
     /// Writes a kubeconfig `NAME.yaml` for a user with these groups, and returns its path.

@@ -1,50 +1,37 @@
 //! The harness itself: what the other tests stand on.
 
-use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler};
-use serde_json::json;
+use k8s_openapi::api::core::v1::Pod;
 
 use super::{
-    kubectl::{create, kubectl},
+    kubectl::kubectl,
+    kwok,
     namespace::Namespace,
     wait::eventually,
+    workload::{DEPLOYMENT, Load, Workload},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pods_are_scheduled_and_become_ready_and_the_hpa_that_arena_makes_is_accepted() {
+async fn pods_become_ready_and_are_on_the_page_of_an_exporter_pod_that_this_machine_can_reach() {
     let namespace = Namespace::new("groundwork").await;
-    create(namespace.plane, &include_str!("arena_qwen_chat.yaml").replace("default", &namespace.name)).await.unwrap();
-    let template = json!({
-        "metadata": {"labels": {"app": "isvc.qwen-chat-predictor"}},
-        "spec": {"containers": [{"name": "c", "image": "none", "resources": {"limits": {"nvidia.com/gpu": 1}}}]},
-    });
-    namespace
-        .create::<Deployment>(json!({
-            "metadata": {"name": "qwen-chat-predictor"},
-            "spec": {
-                "replicas": 2,
-                "selector": {"matchLabels": {"app": "isvc.qwen-chat-predictor"}},
-                "template": template,
-            },
-        }))
-        .await;
-    let deployments = namespace.api::<Deployment>();
-    eventually("two ready pods", async || {
-        let status = deployments.get("qwen-chat-predictor").await.map_err(|e| e.to_string())?.status;
-        let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
-        if ready == 2 { Ok(()) } else { Err(format!("{ready} are ready")) }
-    })
-    .await;
-    let autoscalers = namespace.api::<HorizontalPodAutoscaler>();
-    eventually("the controller to look at the HPA", async || {
-        let status = autoscalers.get("qwen-chat-hpa").await.map_err(|e| e.to_string())?.status;
-        status
-            .and_then(|status| status.conditions)
-            .filter(|conditions| !conditions.is_empty())
-            .ok_or("no condition")
-            .map_err(str::to_owned)
-    })
-    .await;
     let nodes = kubectl(namespace.plane, &["get", "nodes", "--no-headers"]).await.unwrap();
-    assert_eq!(nodes.lines().filter(|line| line.contains(" Ready ")).count(), super::kwok::NODES, "{nodes}");
+    assert_eq!(nodes.lines().filter(|line| line.contains(" Ready ")).count(), kwok::NODES, "{nodes}");
+
+    let workload = Workload::arena(&namespace, 2, 1, Load::Each(42.0)).await.unwrap();
+    let timeline = workload.timeline();
+    timeline.until("the HPA that arena makes is accepted and looked at", |m| !m.message.is_empty()).await.unwrap();
+
+    let pods = namespace.api::<Pod>();
+    let exporter = eventually("the exporter's pod to be given an address", async || {
+        let pod = pods.get("exporter-0").await.map_err(|error| error.to_string())?;
+        let port =
+            pod.spec.and_then(|spec| spec.containers.first()?.ports.as_ref()?.first().map(|port| port.container_port));
+        let ip = pod.status.and_then(|status| status.pod_ip);
+        ip.zip(port).map(|(ip, port)| format!("http://{ip}:{port}/metrics")).ok_or_else(|| "it has none".to_owned())
+    })
+    .await;
+    let page = reqwest::get(&exporter).await.unwrap().text().await.unwrap();
+    let lines = page.lines().filter(|line| line.contains(&format!("PodName=\"{DEPLOYMENT}-")) && line.ends_with(" 42"));
+    assert_eq!(lines.count(), 2, "{exporter}:\n{page}");
+    drop(workload);
     namespace.finish().await;
 }

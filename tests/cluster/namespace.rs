@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     controlplane::{ControlPlane, shared},
+    process::tail,
     wait::eventually,
 };
 
@@ -71,7 +72,8 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the last lines of the control plane's logs:\n{}", self.plane.tails(TAIL));
+            let adapter = tail(&self.plane.folder().join("tidegate.log"), TAIL);
+            eprintln!("the last lines of each log:\n{}\n--- tidegate\n{adapter}", self.plane.tails(TAIL));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt::Display, time::Duration};
 use tokio::time::Instant;
 
 /// How long anything that a working cluster does may take. Generous: the machine may be busy with other things.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How often conditions are looked at.
 pub const GLANCE: Duration = Duration::from_millis(200);
