@@ -34,6 +34,7 @@ pub fn etcd(folder: &Path, ports: Ports) -> Vec<String> {
             &format!("initial-advertise-peer-urls={peer}"),
             &format!("initial-cluster=default={peer}"),
             "unsafe-no-fsync",
+            "log-level=warn",
         ],
     )
 }
@@ -119,6 +120,7 @@ pub fn kwok(folder: &Path) -> Vec<String> {
             "node-lease-duration-seconds=40",
             "cidr=10.0.0.1/16",
             "node-ip=127.0.0.1",
+            "v=WARN",
         ],
     )
 }
