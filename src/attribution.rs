@@ -1,40 +1,87 @@
-//! Sample → card → pod → service, by the rules R3–R9. Pure: batches, view and `now` in, readings out.
+//! Sample → card → pod → service, by the rules R1–R9. Pure: batches, view and `now` in, readings out.
+//!
+//! The steps, each in a file of its own:
+//!
+//! 1. [`page`](self): the lines of one page become *claims*: what this page says of one family on one card of one pod
+//!    (R1, R2, R4, R5). Lines that name no existing pod are counted and go no further (R6).
+//! 2. `heard`: where several targets claim the same pod, card and family, exactly one of them is heard: a known claim
+//!    before an unknown one, a fresh one before a stale one, then the lower [`Batch::rank`], then the smaller
+//!    [`TargetId`]. Values of two targets are never mixed on one card.
+//! 3. `pods`: a pod is the mean over its cards (percent) or their sum (mebibytes); one unknown card, or fewer cards than
+//!    the pod was given, and the pod is unknown (R1, R7).
+//! 4. `services` and `group`: ready pods become a service's statistics, by the rule for missing pods (R8, R9).
+//!
+//! Results depend on the *sets* of lines, targets and pods, never on their order: sums are taken in a sorted order, and
+//! of several reasons for an unknown always the same one is reported.
+//!
+//! What losing a line can do to a pod's value that was known: nothing (another line says the same), or make it unknown.
+//! A process that disappears from *every* family of a page has ended as far as the page tells, and no longer counts;
+//! a target with [`Batch::absent_means_idle`] declares that a process may be left out of a utilization family when idle.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
+use jiff::Timestamp;
+
 use crate::{
-    cluster::ObjectKey,
-    gpu::{CardId, FamilyId},
-    reading::Reading,
+    cluster::{ObjectKey, View},
+    config,
+    gpu::{CardId, Family, FamilyId, Unit, Vocabulary},
+    reading::{Reading, Unknown},
+    scrape::{Batch, TargetId},
 };
+
+mod group;
+mod heard;
+mod page;
+mod pods;
+mod services;
 
 /// A pod's reading of one family and the cards it is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PodReading {
     /// The pod's value by R7, or why it has none.
     pub reading: Reading,
-    /// Each card's value.
-    pub cards: BTreeMap<CardId, Reading>,
+    /// Each card's value, sorted by card. A list: a pod has one card or few, and a map of each would cost a kilobyte.
+    pub cards: Vec<(CardId, Reading)>,
 }
 
 /// Statistics of a service over its ready pods, by the name under which they are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Statistic {
-    /// The plain family name.
+    /// The plain family name. With missing pods: the value that cannot cause a wrong move (R9).
     Mean,
-    /// `…_sum`.
+    /// `…_sum`. This and the following are known only while every ready pod reports.
     Sum,
     /// `…_max`.
     Max,
-    /// `…_p50`.
+    /// `…_p50`. Quantiles are the median-unbiased estimate (Hyndman and Fan's type 8).
     P50,
     /// `…_p90`.
     P90,
     /// `…_p99`.
     P99,
+}
+
+impl Statistic {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 6] = [Self::Mean, Self::Sum, Self::Max, Self::P50, Self::P90, Self::P99];
+
+    /// What is appended to the family's name.
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Mean => "",
+            Self::Sum => "_sum",
+            Self::Max => "_max",
+            Self::P50 => "_p50",
+            Self::P90 => "_p90",
+            Self::P99 => "_p99",
+        }
+    }
 }
 
 /// What a set of ready pods reads in one family.
@@ -45,7 +92,7 @@ pub struct GroupReading {
     /// Ready pods with a value.
     pub known: usize,
     /// Ready pods without one, with the reason of each.
-    pub missing: BTreeMap<ObjectKey, crate::reading::Unknown>,
+    pub missing: BTreeMap<ObjectKey, Unknown>,
 }
 
 /// How many pods of a service stand where (R8).
@@ -59,7 +106,9 @@ pub struct PodCounts {
     pub pending: usize,
 }
 
-/// One service: a Deployment and, for KServe, the InferenceService it serves.
+/// One service: a Deployment and, for KServe, the InferenceService it serves. A Deployment is a service if it serves an
+/// InferenceService, if one of its pods was given a GPU or has a reading, or if an HPA that scales it reads one of our
+/// metrics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceReadings {
     /// The Deployment.
@@ -68,7 +117,7 @@ pub struct ServiceReadings {
     pub inference_service: Option<Arc<str>>,
     /// Pods by state.
     pub pods: PodCounts,
-    /// Readings by family; families that no pod of the service has ever a reading for are absent.
+    /// Readings by family. A family that no exporter reports for any of the service's pods is absent.
     pub families: BTreeMap<FamilyId, GroupReading>,
 }
 
@@ -77,7 +126,7 @@ pub struct ServiceReadings {
 pub struct Readings {
     /// Every family that some fresh sample reports.
     pub seen: BTreeSet<FamilyId>,
-    /// Pods that exist (R6), by family.
+    /// Pods that exist (R6) and have not finished, by family: ready ones and others.
     pub pods: BTreeMap<ObjectKey, BTreeMap<FamilyId, PodReading>>,
     /// Services by Deployment.
     pub services: BTreeMap<ObjectKey, ServiceReadings>,
@@ -88,5 +137,115 @@ pub struct Readings {
     /// Samples that name a pod which does not exist, or name none.
     pub unattributed: u64,
     /// Attribution failures by R5: target and card.
-    pub attribution_failures: BTreeMap<(crate::scrape::TargetId, CardId), f64>,
+    pub attribution_failures: BTreeMap<(TargetId, CardId), f64>,
+}
+
+/// Turns the newest batch of each target into readings.
+///
+/// `max_age` is the age beyond which a sample is unknown (R2). Samples from the future are fresh: their times come from
+/// this process's own clock, or from one that the configuration says to trust.
+#[must_use]
+pub fn attribute(
+    batches: &[Arc<Batch>],
+    view: &View,
+    vocabulary: &Vocabulary,
+    settings: &config::Aggregate,
+    now: Timestamp,
+    max_age: Duration,
+) -> Readings {
+    let config::Aggregate { coverage, busy_percent, gpu_resources: _, namespaces: _ } = settings;
+    let families = Families::of(vocabulary);
+    let roster = pods::Roster::of(view);
+    let mut reader = page::Reader::new(page::Rules {
+        families: &families,
+        roster: &roster,
+        nodes: &view.nodes,
+        busy_percent: *busy_percent,
+        now,
+        max_age,
+    });
+    for (index, batch) in batches.iter().enumerate() {
+        reader.read(index, batch);
+    }
+    let page::Claims { pods, nodes, seen, unattributed, failures } = reader.finish();
+    let mut readings = Readings { seen, unattributed, attribution_failures: failures, ..Readings::default() };
+    readings.nodes = pods::nodes(&heard::one_per_place(nodes, batches), &families);
+    if knows(view, "pod") {
+        readings.pods = pods::pods(heard::one_per_place(pods, batches), &roster, &families);
+    }
+    if knows(view, "pod") && knows(view, "deployment") {
+        services::aggregate(view, &families, coverage.0, &mut readings);
+    }
+    readings
+}
+
+/// Whether the watch of that kind has delivered its first list. `kind` is in lower case and in the singular; the view may
+/// name the kind (`Pod`) or the resource (`pods`).
+pub(crate) fn knows(view: &View, kind: &str) -> bool {
+    !view.unsynced.iter().any(|unsynced| {
+        let unsynced = unsynced.to_ascii_lowercase();
+        unsynced.strip_suffix('s').unwrap_or(&unsynced) == kind
+    })
+}
+
+/// The vocabulary, with the families that have a part to play found once.
+#[derive(Debug)]
+struct Families<'a> {
+    all: &'a [Family],
+    /// Utilization of a process: a witness for R5.
+    process_sm: Option<FamilyId>,
+    /// Utilization of a device, and its stand-in on MIG (`DCGM_FI_DEV_GPU_UTIL` is not reported there): the judges of R5.
+    device: [Option<FamilyId>; 2],
+    /// Utilization families that are about processes by their name.
+    process_utilization: Vec<FamilyId>,
+}
+
+/// Families of ACK's exporter whose lines are about one process each.
+const PROCESS_PREFIX: &str = "DCGM_CUSTOM_PROCESS_";
+
+impl<'a> Families<'a> {
+    fn of(vocabulary: &'a Vocabulary) -> Self {
+        let named = |name: &str| vocabulary.by_name(name);
+        Self {
+            all: &vocabulary.families,
+            process_sm: named("DCGM_CUSTOM_PROCESS_SM_UTIL"),
+            device: [named("DCGM_FI_DEV_GPU_UTIL"), named("DCGM_FI_PROF_GR_ENGINE_ACTIVE")],
+            process_utilization: (0..vocabulary.families.len())
+                .map(|index| FamilyId(index as u16))
+                .zip(&vocabulary.families)
+                .filter(|(_, family)| family.unit == Unit::Percent && family.name.starts_with(PROCESS_PREFIX))
+                .map(|(id, _)| id)
+                .collect(),
+        }
+    }
+
+    /// `None` for an id of another vocabulary, whose lines are passed over.
+    fn get(&self, id: FamilyId) -> Option<&'a Family> {
+        self.all.get(usize::from(id.0))
+    }
+
+    fn unit(&self, id: FamilyId) -> Unit {
+        self.get(id).map_or(Unit::Percent, |family| family.unit)
+    }
+}
+
+/// Of two reasons the one to report: the same whatever their order.
+fn foremost(a: Unknown, b: Unknown) -> Unknown {
+    if a == b || a.to_string() <= b.to_string() { a } else { b }
+}
+
+/// The sum in a fixed order, so that it does not depend on that of the lines. `values` are finite.
+fn sum(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.iter().sum()
+}
+
+/// Largest utilization of a card, percent: several processes' samples are not taken at one instant and may add up to more.
+const FULL: f64 = 100.0;
+
+fn clamp(value: f64, unit: Unit) -> f64 {
+    match unit {
+        Unit::Percent => value.min(FULL),
+        Unit::Mebibytes => value,
+    }
 }

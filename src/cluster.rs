@@ -1,5 +1,19 @@
 //! What the Kubernetes API says: pods, the services they belong to, nodes, autoscalers.
+//!
+//! Which pod belongs to which service is the Kubernetes API's to say, never an exporter's label (R6). [`watch`] lists
+//! and watches each kind, [`decode`] keeps the few fields that are used, [`Index`] holds them, and everybody else reads
+//! an immutable [`View`].
+//!
+//! This module decides nothing and writes nothing to the cluster.
 
+pub mod decode;
+pub mod index;
+pub mod kind;
+pub mod services;
 pub mod view;
+pub mod watch;
 
+pub use index::Index;
+pub use kind::{Kind, Scope};
+pub use services::Service;
 pub use view::{Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, Phase, Pod, PodState, View};

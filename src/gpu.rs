@@ -1,10 +1,26 @@
-//! The vocabulary of GPU exporters: metric families, units and label dialects.
+//! The vocabulary of GPU exporters: metric families, units and label dialects, built in and configured (R3).
+//!
+//! [`page::read`] brings a page of any exporter into one form: [`Sample`]s whose values are percent 0..100 or mebibytes,
+//! and whose cards, nodes, processes and pods are named alike. It neither adds samples up nor asks whether a pod exists:
+//! that is [`crate::attribution`].
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
-use crate::reading::Reading;
+use crate::{
+    config::{self, SourceUnit},
+    reading::Reading,
+};
 
+mod dialects;
+mod families;
 pub mod page;
+mod range;
+
+pub use dialects::LabelError;
+pub use families::Scale;
 
 /// Index into [`Vocabulary::families`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,14 +87,152 @@ pub struct Sample {
     pub reading: Reading,
 }
 
+/// Where a name on a page leads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Source {
+    family: FamilyId,
+    scale: Scale,
+    /// Order among the names of one family: where a page has several, the lowest is heard.
+    rank: u16,
+}
+
 /// All families and label names that are known, built in and configured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vocabulary {
     /// Families as served, by [`FamilyId`].
     pub families: Vec<Family>,
+    sources: HashMap<Box<[u8]>, Source>,
+    labels: dialects::Labels,
+}
+
+/// Why a configured vocabulary is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VocabularyError {
+    /// Not a metric name.
+    #[error(
+        "vocabulary.families: {name:?} is not a metric name; expected letters, digits, `_` and `:`, no digit first"
+    )]
+    Name {
+        /// As configured, `name` or `servedAs`.
+        name: String,
+    },
+    /// Twice in the configuration.
+    #[error("vocabulary.families: {name:?} is there twice; remove one")]
+    Duplicate {
+        /// As configured.
+        name: String,
+    },
+    /// The family it is served as adds up in another unit.
+    #[error(
+        "vocabulary.families: {name:?} is in {unit:?}, but {served_as:?} is in {expected:?}; choose another servedAs"
+    )]
+    Unit {
+        /// As configured.
+        name: String,
+        /// The configured unit, as it is inside.
+        unit: Unit,
+        /// The family it is served as.
+        served_as: String,
+        /// That family's unit.
+        expected: Unit,
+    },
+    /// More than [`MAX_FAMILIES`].
+    #[error("vocabulary.families: more than {MAX_FAMILIES} names with the built-in ones; remove some")]
+    TooMany,
+    /// A label name.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+}
+
+/// Most names of families on pages, built in and configured (R22).
+pub const MAX_FAMILIES: usize = 1000;
+
+/// Largest credible utilization, percent.
+pub const MAX_PERCENT: f64 = 100.0;
+
+/// Largest credible memory of one sample, MiB: 16 TiB, far above any card and below DCGM's blanks.
+pub const MAX_MEBIBYTES: f64 = 16_777_216.0;
+
+impl Unit {
+    const fn max(self) -> f64 {
+        match self {
+            Self::Percent => MAX_PERCENT,
+            Self::Mebibytes => MAX_MEBIBYTES,
+        }
+    }
+}
+
+impl From<SourceUnit> for Scale {
+    fn from(unit: SourceUnit) -> Self {
+        match unit {
+            SourceUnit::Percent => Self::Percent,
+            SourceUnit::Ratio => Self::Ratio,
+            SourceUnit::Mebibytes => Self::Mebibytes,
+            SourceUnit::Bytes => Self::Bytes,
+        }
+    }
+}
+
+impl Default for Vocabulary {
+    /// The built-in one.
+    fn default() -> Self {
+        let mut vocabulary =
+            Self { families: Vec::new(), sources: HashMap::new(), labels: dialects::Labels::built_in() };
+        for family in families::BUILT_IN {
+            let id = vocabulary.add_family(family.name, family.help, family.sources[0].1.unit());
+            for (name, scale) in family.sources {
+                vocabulary.add_source(name, id, *scale);
+            }
+        }
+        vocabulary
+    }
 }
 
 impl Vocabulary {
+    /// The built-in vocabulary and what is configured beyond it. A configured family with a built-in name on pages
+    /// replaces that name's unit, and what it is served as if that is said too.
+    pub fn new(config: &config::Vocabulary) -> Result<Self, VocabularyError> {
+        let config::Vocabulary { families, labels } = config;
+        let mut vocabulary = Self { labels: dialects::Labels::new(labels)?, ..Self::default() };
+        let mut seen = BTreeSet::new();
+        for config::FamilyConfig { name, served_as, unit } in families {
+            for name in [Some(name), served_as.as_ref()].into_iter().flatten() {
+                if !is_metric_name(name) {
+                    return Err(VocabularyError::Name { name: name.clone() });
+                }
+            }
+            if !seen.insert(name) {
+                return Err(VocabularyError::Duplicate { name: name.clone() });
+            }
+            if vocabulary.sources.len() >= MAX_FAMILIES {
+                return Err(VocabularyError::TooMany);
+            }
+            let scale = Scale::from(*unit);
+            let id = match (served_as, vocabulary.sources.get(name.as_bytes())) {
+                (None, Some(known)) => known.family,
+                (served_as, _) => {
+                    let served_as = served_as.as_ref().unwrap_or(name);
+                    let help = "Configured in vocabulary.families";
+                    match vocabulary.by_name(served_as) {
+                        Some(id) => id,
+                        None => vocabulary.add_family(served_as, help, scale.unit()),
+                    }
+                }
+            };
+            let family = vocabulary.family(id);
+            if family.unit != scale.unit() {
+                return Err(VocabularyError::Unit {
+                    name: name.clone(),
+                    unit: scale.unit(),
+                    served_as: family.name.to_string(),
+                    expected: family.unit,
+                });
+            }
+            vocabulary.add_source(name, id, scale);
+        }
+        Ok(vocabulary)
+    }
+
     /// The family with that id. Ids come from this vocabulary only.
     #[must_use]
     pub fn family(&self, id: FamilyId) -> &Family {
@@ -90,4 +244,28 @@ impl Vocabulary {
     pub fn by_name(&self, name: &str) -> Option<FamilyId> {
         self.families.iter().position(|family| &*family.name == name).map(|i| FamilyId(i as u16))
     }
+
+    fn source(&self, name: &[u8]) -> Option<Source> {
+        self.sources.get(name).copied()
+    }
+
+    fn add_family(&mut self, name: &str, help: &str, unit: Unit) -> FamilyId {
+        let id = FamilyId(self.families.len() as u16);
+        self.families.push(Family { name: name.into(), unit, max: unit.max(), help: help.into() });
+        id
+    }
+
+    fn add_source(&mut self, name: &str, family: FamilyId, scale: Scale) {
+        let known = self.sources.get(name.as_bytes()).filter(|known| known.family == family);
+        let rank = known.map_or(self.sources.len() as u16, |known| known.rank);
+        self.sources.insert(name.as_bytes().into(), Source { family, scale, rank });
+    }
 }
+
+fn is_metric_name(name: &str) -> bool {
+    name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
+}
+
+#[cfg(test)]
+mod tests;

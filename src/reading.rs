@@ -62,6 +62,16 @@ pub enum Unknown {
         /// The device's own utilization, percent.
         device: f64,
     },
+    /// The page lists a process, but not in this family, so that the card's sum would be a part of the truth.
+    #[error(
+        "process {process} on card {card} is on the exporter's page, but not in this family (if the exporter leaves idle processes out, set absentMeansIdle for it)"
+    )]
+    ProcessMissing {
+        /// The process id, in the exporter's words.
+        process: String,
+        /// UUID of the card.
+        card: String,
+    },
     /// Fewer cards report than the pod was given.
     #[error("{reported} of the pod's {requested} GPUs report")]
     CardsMissing {
@@ -113,8 +123,8 @@ pub enum Unknown {
     Ambiguous(String),
 }
 
-/// The stated reason for `maxAge`: `Err(Stale)` if `measured` lies further back than that. Times in the future are fresh:
-/// they come from this process's own clock.
+/// `Err(Stale)` if `measured` lies further back than `max_age` (R2). Times in the future are fresh: they come from this
+/// process's own clock.
 ///
 /// # Errors
 /// [`Unknown::Stale`].

@@ -1,10 +1,27 @@
 //! One page of an exporter → samples in canonical form.
+//!
+//! What can only be said of a whole page is decided after its last line: which of a family's names is heard, whether a
+//! ratio is written as a percentage, and whose `pod` label is the scraper's.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
-use crate::{gpu::Sample, scrape::BadLine};
+use super::{
+    CardId, FamilyId, Owner, Sample, Scale, Source, Vocabulary,
+    dialects::{Dialect, Told},
+    families, range,
+};
+use crate::{
+    exposition::{Format, Label, Limits, Line, Parser},
+    reading::{Measured, Unknown},
+    scrape::BadLine,
+};
+
+pub use crate::exposition::PageError;
 
 /// What was read from one page.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,6 +30,221 @@ pub struct Page {
     pub samples: Vec<Sample>,
     /// Timestamps that lines carry, by index into `samples`.
     pub timestamps: BTreeMap<usize, Timestamp>,
-    /// Skipped lines by reason.
+    /// Bad lines by reason. All but those whose value or timestamp is bad are skipped.
     pub bad_lines: BTreeMap<BadLine, u64>,
 }
+
+/// Reads a page. `complete`: the transport vouches that the body is whole (see [`Parser::new`]). `measured`: the time of
+/// every reading; the caller replaces it by [`Page::timestamps`] where it trusts those.
+pub fn read(
+    vocabulary: &Vocabulary,
+    body: &[u8],
+    format: Format,
+    complete: bool,
+    measured: Timestamp,
+    limits: &Limits,
+) -> Result<Page, PageError> {
+    let mut parser = Parser::new(body, format, complete, limits);
+    let mut draft = Draft::default();
+    // Families stand in blocks, so that the last answer is the next one nearly always.
+    let mut last: (&[u8], Option<Source>) = (b"", None);
+    let mut want = |name| {
+        if last.0 != name {
+            last = (name, vocabulary.source(name));
+        }
+        last.1
+    };
+    while let Some(line) = parser.next_line(&mut want)? {
+        match line {
+            Line::Bad(reason) => draft.bad(reason),
+            Line::Sample(source, sample) => {
+                let value = sample.value.map_err(|reason| draft.bad(reason)).ok();
+                let told = vocabulary.labels.read(sample.labels);
+                draft.line(source, &told, value, sample.integer, sample.timestamp);
+            }
+        }
+    }
+    Ok(draft.finish(vocabulary, measured))
+}
+
+/// A line of the page before its value is scaled.
+struct Row {
+    source: Source,
+    card: CardId,
+    node: Option<Arc<str>>,
+    owner: Option<Owner>,
+    /// The owner is named by plain `pod` and `namespace`.
+    plain: bool,
+    process: Option<Arc<str>>,
+    /// `None`: malformed.
+    value: Option<f64>,
+    timestamp: Option<Timestamp>,
+}
+
+type CardOfFamily = (FamilyId, Option<Arc<str>>, CardId);
+
+impl Row {
+    fn card_of_family(&self) -> CardOfFamily {
+        (self.source.family, self.node.clone(), self.card.clone())
+    }
+}
+
+/// What the page tells about a source whose scale is open.
+#[derive(Default)]
+struct Evidence {
+    /// A value above 1.
+    above_one: bool,
+    /// A value that is not written as a whole number.
+    fraction: bool,
+}
+
+#[derive(Default)]
+struct Draft<'a> {
+    rows: Vec<Row>,
+    bad_lines: BTreeMap<BadLine, u64>,
+    names: HashMap<&'a [u8], Arc<str>>,
+    evidence: BTreeMap<u16, Evidence>,
+    /// The lowest and the highest rank of the names under which each family is on the page.
+    ranks: BTreeMap<FamilyId, (u16, u16)>,
+    /// `pod` and `namespace` of lines whose workload is named otherwise: the exporter's own pods.
+    scrapers: BTreeSet<(Arc<str>, Arc<str>)>,
+}
+
+impl<'a> Draft<'a> {
+    fn bad(&mut self, reason: BadLine) {
+        *self.bad_lines.entry(reason).or_default() += 1;
+    }
+
+    /// The label's value, shared among all lines of the page that have it.
+    fn name(&mut self, label: Label<'a>) -> Arc<str> {
+        self.names.entry(label.raw).or_insert_with(|| label.value().into()).clone()
+    }
+
+    fn line(
+        &mut self,
+        source: Source,
+        told: &Told<'a>,
+        value: Option<f64>,
+        integer: bool,
+        timestamp: Option<Timestamp>,
+    ) {
+        let Some(uuid) = told.uuid.map(|label| self.name(label)).or_else(|| card_by_index(told.index?)) else {
+            // A line that is counted already is not counted again.
+            if value.is_some() {
+                self.bad(BadLine::NoCard);
+            }
+            return;
+        };
+        let (lowest, highest) = self.ranks.entry(source.family).or_insert((source.rank, source.rank));
+        (*lowest, *highest) = (source.rank.min(*lowest), source.rank.max(*highest));
+        if let Some(value) = value.filter(|value| credible_percent(*value)) {
+            let evidence = self.evidence.entry(source.rank).or_default();
+            evidence.above_one |= value > range::LEEWAY;
+            evidence.fraction |= !integer;
+        }
+        if let (true, Some((namespace, pod))) = (told.dialect < Dialect::Plain, told.plain) {
+            let own = (self.name(namespace), self.name(pod));
+            self.scrapers.insert(own);
+        }
+        let owner = match (told.namespace, told.pod) {
+            (Some(namespace), Some(pod)) => Some(Owner {
+                namespace: self.name(namespace),
+                pod: self.name(pod),
+                container: told.container.map(|label| self.name(label)),
+                uid: told.pod_uid.map(|label| self.name(label)),
+            }),
+            _ => None,
+        };
+        // In serverless GPU pods the host's name is the pod's: that is no node.
+        let node = told.node.filter(|node| told.pod.is_none_or(|pod| pod.raw != node.raw));
+        let row = Row {
+            source,
+            card: CardId { uuid, instance: told.instance.map(|label| self.name(label)) },
+            node: node.map(|label| self.name(label)),
+            owner,
+            plain: told.dialect == Dialect::Plain,
+            process: told.process.map(|label| self.name(label)),
+            value,
+            timestamp,
+        };
+        self.rows.push(row);
+    }
+
+    /// For each card of a family that is on the page under several names: the rank of the one that is heard. By card,
+    /// because one page can bring the lines of an older and a newer exporter together.
+    fn heard(&self) -> BTreeMap<CardOfFamily, u16> {
+        let several =
+            |row: &&Row| self.ranks.get(&row.source.family).is_some_and(|(lowest, highest)| lowest != highest);
+        let mut heard = BTreeMap::new();
+        for row in self.rows.iter().filter(several) {
+            let rank = heard.entry(row.card_of_family()).or_insert(row.source.rank);
+            *rank = row.source.rank.min(*rank);
+        }
+        heard
+    }
+
+    fn finish(self, vocabulary: &Vocabulary, measured: Timestamp) -> Page {
+        let heard = self.heard();
+        let Self { rows, bad_lines, evidence, scrapers, .. } = self;
+        let mut page = Page { samples: Vec::with_capacity(rows.len()), timestamps: BTreeMap::new(), bad_lines };
+        for row in rows {
+            if !heard.is_empty() && heard.get(&row.card_of_family()).is_some_and(|rank| *rank != row.source.rank) {
+                continue; // the page has the card's family under a better name too
+            }
+            let Row { source, card, node, mut owner, plain, process, value, timestamp } = row;
+            if plain && owner.as_ref().is_some_and(|o| scrapers.contains(&(o.namespace.clone(), o.pod.clone()))) {
+                owner = None;
+            }
+            let family = vocabulary.family(source.family);
+            let pod_sum = owner.is_some() && process.is_none() && *family.name == *families::POD_SUMS;
+            let leeway = if pod_sum { range::POD_SUM_LEEWAY } else { range::LEEWAY };
+            let reading = value.ok_or(Unknown::Malformed).and_then(|value| {
+                let factor = factor(source, value, evidence.get(&source.rank))?;
+                range::check(value, factor, family.unit, family.max, leeway)
+            });
+            if let Some(at) = timestamp {
+                page.timestamps.insert(page.samples.len(), at);
+            }
+            page.samples.push(Sample {
+                family: source.family,
+                card,
+                node,
+                owner,
+                process,
+                reading: reading.map(|value| Measured { value, at: measured }),
+            });
+        }
+        page
+    }
+}
+
+/// Whether a value may tell how its family is written: blanks and garbage may not.
+fn credible_percent(value: f64) -> bool {
+    (0.0..=super::MAX_PERCENT * range::LEEWAY).contains(&value)
+}
+
+/// The factor from the page's unit to ours, where the page or the vocabulary tells it.
+fn factor(source: Source, value: f64, evidence: Option<&Evidence>) -> Result<f64, Unknown> {
+    let (above_one, fraction) = evidence.map_or((false, false), |e| (e.above_one, e.fraction));
+    match source.scale {
+        Scale::RatioOrPercent if above_one => Ok(1.0),
+        Scale::RatioOrInteger if !fraction && above_one => Ok(1.0),
+        Scale::RatioOrInteger if !fraction && credible_percent(value) && value > 0.0 => {
+            Err(Unknown::Ambiguous(format!(
+                "the exporter reports {value}, and nothing on its page tells a ratio from a percentage; \
+             give the family its unit in vocabulary.families"
+            )))
+        }
+        scale => Ok(scale.factor()),
+    }
+}
+
+/// `gpu="3"` or `device="nvidia3"` → `gpu3`. Cards of different nodes are told apart by their nodes.
+fn card_by_index(label: Label<'_>) -> Option<Arc<str>> {
+    let digits = label.raw.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let index = std::str::from_utf8(&label.raw[label.raw.len() - digits..]).ok()?;
+    (!index.is_empty()).then(|| format!("gpu{index}").into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,12 @@ use crate::gpu::Sample;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId(pub Arc<str>);
 
+impl std::fmt::Display for TargetId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Why a line of a page was skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BadLine {
@@ -72,6 +78,8 @@ pub struct TargetStatus {
     pub bad_lines: BTreeMap<BadLine, u64>,
     /// Scrapes that failed since the target is known.
     pub failures: u64,
+    /// Ticks that went by without a scrape, because the one before was still under way, since the target is known.
+    pub missed: u64,
     /// The last scrape's error in words; `None` after a success.
     pub last_error: Option<String>,
 }

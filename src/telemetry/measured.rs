@@ -150,6 +150,7 @@ fn reason(unknown: &Unknown) -> &'static str {
         Unknown::AttributionFailed { .. } => "attribution_failed",
         Unknown::CardsMissing { .. } => "cards_missing",
         Unknown::BeforeStart => "before_start",
+        Unknown::ProcessMissing { .. } => "process_missing",
         Unknown::NotReady => "not_ready",
         Unknown::NoReadyPods => "no_ready_pods",
         Unknown::Coverage { .. } => "coverage",

@@ -1,0 +1,48 @@
+//! Two exporters on one node: of all claims on one pod (or node), family and card, exactly one is heard.
+
+use std::sync::Arc;
+
+use crate::{
+    gpu::{CardId, FamilyId},
+    reading::{Reading, Unknown},
+    scrape::Batch,
+};
+
+/// What one page says of one family on one card of one pod or node.
+#[derive(Debug)]
+pub(super) struct Claim<'a, Place> {
+    /// Pod or node.
+    pub place: Place,
+    pub family: FamilyId,
+    pub card: &'a CardId,
+    /// Number of the batch.
+    pub batch: u32,
+    pub reading: Reading,
+}
+
+/// Sorts claims by place, family and card, and keeps one of each: a known one before an unknown one, a fresh one before a
+/// stale one, then the lower rank, then the smaller target id.
+pub(super) fn one_per_place<'a, Place: Ord>(
+    mut claims: Vec<Claim<'a, Place>>,
+    batches: &[Arc<Batch>],
+) -> Vec<Claim<'a, Place>> {
+    claims.sort_by(|a, b| {
+        a.place.cmp(&b.place).then(a.family.cmp(&b.family)).then_with(|| a.card.cmp(b.card)).then_with(|| {
+            let (one, other) = (&batches[a.batch as usize], &batches[b.batch as usize]);
+            class(&a.reading)
+                .cmp(&class(&b.reading))
+                .then(one.rank.cmp(&other.rank))
+                .then_with(|| one.target.cmp(&other.target))
+        })
+    });
+    claims.dedup_by(|later, kept| later.place == kept.place && later.family == kept.family && later.card == kept.card);
+    claims
+}
+
+fn class(reading: &Reading) -> u8 {
+    match reading {
+        Ok(_) => 0,
+        Err(Unknown::Stale { .. }) => 2,
+        Err(_) => 1,
+    }
+}

@@ -1,0 +1,429 @@
+//! The lines of one page → claims: what the page says of a family on a card of a pod, or of a node.
+//!
+//! A line is looked at twice only: once to find out which *series* it belongs to (the same owner, card, process and node
+//! recur in every family of a page, mostly in the same order, so that the next series is guessed before it is looked up),
+//! and once to be added up. Everything that costs more is done once for each series.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{Families, clamp, foremost, heard::Claim, pods::Roster, sum};
+use crate::{
+    cluster::{Node, Pod},
+    gpu::{CardId, FamilyId, Sample, Unit},
+    reading::{Measured, Reading, Unknown, fresh},
+    scrape::{Batch, TargetId},
+};
+
+/// What lines are judged by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub families: &'a Families<'a>,
+    pub roster: &'a Roster<'a>,
+    pub nodes: &'a BTreeMap<Arc<str>, Arc<Node>>,
+    pub busy_percent: f64,
+    pub now: Timestamp,
+    pub max_age: Duration,
+}
+
+/// What all pages say.
+#[derive(Debug)]
+pub(super) struct Claims<'a> {
+    /// About pods, by their number in the roster.
+    pub pods: Vec<Claim<'a, u32>>,
+    /// About nodes.
+    pub nodes: Vec<Claim<'a, &'a Arc<str>>>,
+    pub seen: BTreeSet<FamilyId>,
+    pub unattributed: u64,
+    pub failures: BTreeMap<(TargetId, CardId), f64>,
+}
+
+/// What the lines of one series have in common. The container is left out: a process or a pod's total is the same
+/// whichever container it is repeated for (R4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Series<'a> {
+    owner: Option<(&'a str, &'a str, Option<&'a str>)>,
+    card: &'a CardId,
+    process: Option<&'a str>,
+    node: Option<&'a str>,
+}
+
+/// A series with everything about it looked up.
+#[derive(Debug, Clone, Copy)]
+struct Found<'a> {
+    series: Series<'a>,
+    /// The series that followed this one the last time: the guess for the next line.
+    next: u32,
+    /// Number of the card on this page.
+    card: u32,
+    /// Number of the owner on this page; 0: the line names none.
+    owner: u32,
+    /// Number of the process on this page; 0: the line names none.
+    process: u32,
+    /// The existing pod of that name.
+    pod: Option<(u32, &'a Pod)>,
+    /// The line's UID is that of another pod of the same name.
+    namesake: bool,
+    node: Option<&'a Arc<str>>,
+}
+
+/// One line, in the order in which lines are added up: by card, owner, family and process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Line {
+    card: u32,
+    owner: u32,
+    family: FamilyId,
+    process: u32,
+    series: u32,
+    sample: u32,
+}
+
+/// Reads pages one after the other; its tables are emptied, not freed, between them.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    rules: Rules<'a>,
+    claims: Claims<'a>,
+    seen: Vec<bool>,
+    found: Vec<Found<'a>>,
+    by_series: HashMap<Series<'a>, u32>,
+    cards: HashMap<&'a CardId, u32>,
+    owners: HashMap<(&'a str, &'a str), u32>,
+    processes: HashMap<&'a str, u32>,
+    lines: Vec<Line>,
+    card_lines: Vec<Line>,
+    values: Vec<f64>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(rules: Rules<'a>) -> Self {
+        Self {
+            seen: vec![false; rules.families.all.len()],
+            rules,
+            claims: Claims {
+                pods: Vec::new(),
+                nodes: Vec::new(),
+                seen: BTreeSet::new(),
+                unattributed: 0,
+                failures: BTreeMap::new(),
+            },
+            found: Vec::new(),
+            by_series: HashMap::new(),
+            cards: HashMap::new(),
+            owners: HashMap::new(),
+            processes: HashMap::new(),
+            lines: Vec::new(),
+            card_lines: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Claims<'a> {
+        self.claims.seen =
+            self.seen.iter().enumerate().filter(|(_, seen)| **seen).map(|(index, _)| FamilyId(index as u16)).collect();
+        self.claims
+    }
+
+    /// Adds the claims of one page. `index` is the number under which `batch` is known to the caller.
+    pub(super) fn read(&mut self, index: usize, batch: &'a Batch) {
+        self.found.clear();
+        self.by_series.clear();
+        self.cards.clear();
+        self.owners.clear();
+        self.processes.clear();
+        self.lines.clear();
+        let page = Page { batch, index: index as u32, rules: self.rules };
+        let mut with_processes = BTreeSet::new();
+        let mut last = None;
+        for (number, sample) in batch.samples.iter().enumerate() {
+            if self.rules.families.get(sample.family).is_none() {
+                continue;
+            }
+            let series = self.series(batch, sample, last);
+            last = Some(series);
+            let Found { card, owner, process, pod, .. } = self.found[series as usize];
+            if (owner > 0 || process > 0) && pod.is_none() {
+                self.claims.unattributed += 1;
+            }
+            if process > 0 {
+                with_processes.insert(sample.family);
+            }
+            self.seen[usize::from(sample.family.0)] |= page.fresh(number).is_ok();
+            self.lines.push(Line { card, owner, family: sample.family, process, series, sample: number as u32 });
+        }
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.sort_unstable();
+        for lines in lines.chunk_by(|a, b| a.card == b.card) {
+            self.card(page, lines, &with_processes);
+        }
+        self.lines = lines;
+    }
+
+    /// The number of the sample's series: guessed from the one before, or looked up, or new.
+    fn series(&mut self, batch: &'a Batch, sample: &'a Sample, last: Option<u32>) -> u32 {
+        let series = Series {
+            owner: sample.owner.as_ref().map(|owner| (&*owner.namespace, &*owner.pod, owner.uid.as_deref())),
+            card: &sample.card,
+            process: sample.process.as_deref(),
+            node: sample.node.as_deref(),
+        };
+        let guess = last.map_or(0, |last| self.found[last as usize].next);
+        if self.found.get(guess as usize).is_some_and(|found| found.series == series) {
+            return guess;
+        }
+        let fresh = self.found.len() as u32;
+        let number = *self.by_series.entry(series).or_insert(fresh);
+        if number == fresh {
+            let found = self.look_up(batch, sample, series);
+            self.found.push(found);
+        }
+        if let Some(last) = last {
+            self.found[last as usize].next = number;
+        }
+        number
+    }
+
+    fn look_up(&mut self, batch: &'a Batch, sample: &'a Sample, series: Series<'a>) -> Found<'a> {
+        let cards = self.cards.len() as u32;
+        let owners = self.owners.len() as u32 + 1;
+        let processes = self.processes.len() as u32 + 1;
+        let pod = series.owner.and_then(|(namespace, name, _)| self.rules.roster.find(namespace, name));
+        let node = match (self.found.last(), &sample.node) {
+            (Some(before), _) if before.series.node == series.node => before.node,
+            (_, Some(named)) => {
+                self.rules.nodes.get_key_value(named).map(|(name, _)| name).or(batch.node.as_ref()).or(Some(named))
+            }
+            (_, None) => batch.node.as_ref(),
+        };
+        Found {
+            series,
+            next: self.found.len() as u32 + 1,
+            card: *self.cards.entry(&sample.card).or_insert(cards),
+            owner: series
+                .owner
+                .map_or(0, |(namespace, name, _)| *self.owners.entry((namespace, name)).or_insert(owners)),
+            process: series.process.map_or(0, |process| *self.processes.entry(process).or_insert(processes)),
+            namesake: matches!((series.owner, pod), (Some((_, _, Some(uid))), Some((_, pod))) if uid != &*pod.uid),
+            pod,
+            node,
+        }
+    }
+
+    /// All lines of one card, sorted.
+    fn card(&mut self, page: Page<'a>, lines: &[Line], with_processes: &BTreeSet<FamilyId>) {
+        let Some(first) = lines.first() else { return };
+        let card = self.found[first.series as usize].series.card;
+        let start = self.claims.pods.len();
+        for lines in lines.chunk_by(|a, b| a.owner == b.owner) {
+            if let Some((number, pod)) = self.found[lines[0].series as usize].pod {
+                self.pod(page, card, number, pod, lines, with_processes);
+            }
+        }
+        let failed = page.attribution_failed(lines, &self.claims.pods[start..]);
+        if let Some(device) = failed {
+            for claim in &mut self.claims.pods[start..] {
+                if claim.reading.is_ok() && self.rules.families.unit(claim.family) == Unit::Percent {
+                    claim.reading = Err(Unknown::AttributionFailed { card: card.uuid.to_string(), device });
+                }
+            }
+            self.claims.failures.insert((page.batch.target.clone(), card.clone()), device);
+        }
+        self.node(page, card, lines, failed);
+    }
+
+    /// What the page says of one pod on one card.
+    fn pod(
+        &mut self,
+        page: Page<'a>,
+        card: &'a CardId,
+        place: u32,
+        pod: &Pod,
+        lines: &[Line],
+        with_processes: &BTreeSet<FamilyId>,
+    ) {
+        let found = &self.found;
+        let is_own =
+            |line: &Line| !found[line.series as usize].namesake && page.is_after_start(pod, line.sample as usize);
+        let mut processes: Vec<u32> =
+            lines.iter().filter(|line| line.process > 0 && is_own(line)).map(|line| line.process).collect();
+        processes.sort_unstable();
+        processes.dedup();
+
+        let start = self.claims.pods.len();
+        for lines in lines.chunk_by(|a, b| a.family == b.family) {
+            let family = lines[0].family;
+            let mut own = lines.iter().copied().filter(is_own).peekable();
+            let reading = if own.peek().is_none() {
+                Err(Unknown::BeforeStart)
+            } else {
+                let listed = |process: &u32| lines.iter().any(|line| line.process == *process && is_own(line));
+                let whole = lines.iter().any(|line| line.process == 0 && is_own(line)) || processes.iter().all(listed);
+                let reading = page.total(own, self.rules.families.unit(family), &mut self.values);
+                if whole || page.idle_if_absent(family) {
+                    reading
+                } else {
+                    let missing = processes.iter().copied().filter(|process| !listed(process));
+                    reading.and_then(|_| Err(process_missing(found, missing, card)))
+                }
+            };
+            self.claims.pods.push(Claim { place, family, card, batch: page.index, reading });
+        }
+        if processes.is_empty() {
+            return;
+        }
+        // Families in which the page lists none of the pod's processes on this card.
+        let idle = self.rules.families.process_utilization.iter().filter(|_| page.batch.absent_means_idle);
+        let absent: BTreeSet<FamilyId> = with_processes.iter().chain(idle).copied().collect();
+        for family in absent {
+            if self.claims.pods[start..].iter().any(|claim| claim.family == family) {
+                continue;
+            }
+            let reading = if page.idle_if_absent(family) {
+                fresh(Measured { value: 0.0, at: page.batch.measured }, page.rules.now, page.rules.max_age)
+            } else {
+                Err(process_missing(&self.found, processes.iter().copied(), card))
+            };
+            self.claims.pods.push(Claim { place, family, card, batch: page.index, reading });
+        }
+    }
+
+    /// What the page says of a card as a part of its node: the device's own line, else the sum of all processes, else the
+    /// largest of its pods' totals.
+    fn node(&mut self, page: Page<'a>, card: &'a CardId, lines: &[Line], failed: Option<f64>) {
+        let Some(place) = lines.iter().filter_map(|line| self.found[line.series as usize].node).min() else { return };
+        let mut by_family = std::mem::take(&mut self.card_lines);
+        by_family.clear();
+        by_family.extend_from_slice(lines);
+        by_family.sort_unstable_by_key(|line| (line.family, line.process, line.owner, line.sample));
+        for lines in by_family.chunk_by(|a, b| a.family == b.family) {
+            let family = lines[0].family;
+            let unit = self.rules.families.unit(family);
+            let is_device = |line: &Line| line.process == 0 && line.owner == 0;
+            let device = lines.iter().any(is_device);
+            let processes = lines.iter().any(|line| line.process > 0);
+            let counted = lines.iter().copied().filter(|line| match (device, processes) {
+                (true, _) => is_device(line),
+                (false, true) => line.process > 0,
+                (false, false) => true,
+            });
+            let mut reading = page.total(counted, unit, &mut self.values);
+            if let (Some(device), false, Unit::Percent, Ok(_)) = (failed, device, unit, &reading) {
+                reading = Err(Unknown::AttributionFailed { card: card.uuid.to_string(), device });
+            }
+            self.claims.nodes.push(Claim { place, family, card, batch: page.index, reading });
+        }
+        self.card_lines = by_family;
+    }
+}
+
+/// Names a process that the family's lines lack: of several, the one whose id sorts first.
+fn process_missing(found: &[Found<'_>], missing: impl Iterator<Item = u32>, card: &CardId) -> Unknown {
+    let missing: BTreeSet<u32> = missing.collect();
+    let named = found.iter().filter(|found| missing.contains(&found.process));
+    let process = named.filter_map(|found| found.series.process).min().unwrap_or_default();
+    Unknown::ProcessMissing { process: process.to_owned(), card: card.uuid.to_string() }
+}
+
+/// One page and the rules that it is read by.
+#[derive(Debug, Clone, Copy)]
+struct Page<'a> {
+    batch: &'a Batch,
+    index: u32,
+    rules: Rules<'a>,
+}
+
+impl Page<'_> {
+    fn time(&self, sample: usize) -> Timestamp {
+        if self.batch.sample_times.is_empty() {
+            return self.batch.measured;
+        }
+        self.batch.sample_times.get(&sample).copied().unwrap_or(self.batch.measured)
+    }
+
+    fn fresh(&self, sample: usize) -> Reading {
+        fresh(Measured { value: 0.0, at: self.time(sample) }, self.rules.now, self.rules.max_age)
+    }
+
+    /// A line's value with its time, or why it has none; old lines have none whatever they say (R2).
+    fn reading(&self, sample: usize) -> Reading {
+        let Measured { at, .. } = self.fresh(sample)?;
+        match &self.batch.samples[sample].reading {
+            Ok(measured) => Ok(Measured { value: measured.value, at }),
+            Err(unknown) => Err(unknown.clone()),
+        }
+    }
+
+    fn is_after_start(&self, pod: &Pod, sample: usize) -> bool {
+        pod.started.is_none_or(|started| self.time(sample) >= started)
+    }
+
+    fn idle_if_absent(&self, family: FamilyId) -> bool {
+        self.batch.absent_means_idle && self.rules.families.unit(family) == Unit::Percent
+    }
+
+    /// One card's value from its lines, which come sorted by process: the largest line of each process (it may be repeated
+    /// for each container), the processes added up; lines without a process are totals, the largest of which counts (R4,
+    /// R7). One unknown line and there is no value (R1).
+    fn total(&self, lines: impl Iterator<Item = Line>, unit: Unit, values: &mut Vec<f64>) -> Reading {
+        values.clear();
+        let mut oldest: Option<Timestamp> = None;
+        let mut trouble: Option<Unknown> = None;
+        let mut total = 0.0_f64;
+        let mut process = 0;
+        for line in lines {
+            match self.reading(line.sample as usize) {
+                Ok(Measured { value, at }) => {
+                    oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
+                    match values.last_mut() {
+                        _ if line.process == 0 => total = total.max(value),
+                        Some(last) if line.process == process => *last = last.max(value),
+                        _ => values.push(value),
+                    }
+                    process = line.process;
+                }
+                Err(unknown) => {
+                    trouble = Some(match trouble {
+                        Some(other) => foremost(other, unknown),
+                        None => unknown,
+                    });
+                }
+            }
+        }
+        match (trouble, oldest) {
+            (Some(unknown), _) => Err(unknown),
+            (None, None) => Err(Unknown::Absent),
+            (None, Some(at)) => Ok(Measured { value: clamp(sum(values).max(total), unit), at }),
+        }
+    }
+
+    /// R5: the device's own utilization if it is busy while every pod's line of the witness families reads exactly 0.
+    /// Witnesses are the utilization of processes, and the pods' lines under the device family's own name. Unknown lines
+    /// are no witnesses; lines of pods that do not exist are: an exporter that maps those can map.
+    fn attribution_failed(&self, lines: &[Line], claims: &[Claim<'_, u32>]) -> Option<f64> {
+        let value = |line: &Line| self.reading(line.sample as usize).ok().map(|measured| measured.value);
+        let (judge, device) = self.rules.families.device.iter().flatten().find_map(|family| {
+            let devices = lines.iter().take_while(|line| line.owner == 0);
+            let of_family = devices.filter(|line| line.family == *family && line.process == 0);
+            of_family.filter_map(value).max_by(f64::total_cmp).map(|device| (*family, device))
+        })?;
+        if device < self.rules.busy_percent {
+            return None;
+        }
+        let is_witness = |family: FamilyId| family == judge || Some(family) == self.rules.families.process_sm;
+        let mut zeros = claims.iter().any(|claim| {
+            is_witness(claim.family) && claim.reading.as_ref().is_ok_and(|measured| measured.value == 0.0)
+        });
+        for line in lines.iter().filter(|line| line.owner > 0 && is_witness(line.family)) {
+            match value(line) {
+                Some(0.0) => zeros = true,
+                Some(_) => return None,
+                None => {}
+            }
+        }
+        zeros.then_some(device)
+    }
+}

@@ -1,0 +1,166 @@
+//! HorizontalPodAutoscalers, `autoscaling/v2`.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{Metadata, WireQuantity};
+use crate::cluster::view::Autoscaler;
+
+#[derive(Deserialize)]
+pub(super) struct Wire {
+    metadata: Metadata,
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    scale_target_ref: TargetRef,
+    #[serde(default)]
+    min_replicas: Option<i32>,
+    max_replicas: i32,
+    #[serde(default)]
+    metrics: Option<Vec<Metric>>,
+}
+
+#[derive(Deserialize)]
+struct TargetRef {
+    kind: Arc<str>,
+    name: Arc<str>,
+}
+
+#[derive(Deserialize)]
+struct Metric {
+    #[serde(default)]
+    pods: Option<Source>,
+    #[serde(default)]
+    object: Option<Source>,
+    #[serde(default)]
+    external: Option<Source>,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    metric: MetricName,
+    target: Target,
+}
+
+#[derive(Deserialize)]
+struct MetricName {
+    name: Arc<str>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Target {
+    #[serde(default)]
+    average_value: Option<WireQuantity>,
+    #[serde(default)]
+    value: Option<WireQuantity>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    current_replicas: Option<i32>,
+    desired_replicas: Option<i32>,
+}
+
+impl Wire {
+    pub(super) fn decode(self) -> Result<Autoscaler, String> {
+        let Self { metadata, spec, status } = self;
+        let mut metrics = Vec::new();
+        for metric in spec.metrics.into_iter().flatten() {
+            // Resource and ContainerResource metrics are the resource metrics API's and have none of the three.
+            let Some(Source { metric: MetricName { name }, target }) =
+                metric.pods.or(metric.object).or(metric.external)
+            else {
+                continue;
+            };
+            // `averageValue` decides what the HPA does wherever it is given, whatever `target.type` says: arena writes
+            // `type: Utilization` beside it.
+            if let Some(quantity) = target.average_value.or(target.value) {
+                let value = quantity.value(&format!("target of metric {name}"))?;
+                metrics.push((name, value));
+            }
+        }
+        Ok(Autoscaler {
+            key: metadata.key(),
+            target_kind: spec.scale_target_ref.kind,
+            target_name: spec.scale_target_ref.name,
+            metrics,
+            min: spec.min_replicas.unwrap_or(1),
+            max: spec.max_replicas,
+            current: status.current_replicas.unwrap_or(0),
+            desired: status.desired_replicas.unwrap_or(0),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::cluster::{
+        Autoscaler, Kind,
+        decode::{Object, object},
+    };
+
+    /// What the arena CLI creates, with the controller's status.
+    fn arena() -> Value {
+        json!({
+            "metadata": {"name": "qwen-chat-hpa", "namespace": "default"},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "qwen-chat-predictor"},
+                "minReplicas": 1, "maxReplicas": 3,
+                "metrics": [{"type": "Pods", "pods": {
+                    "metric": {"name": "DCGM_CUSTOM_PROCESS_SM_UTIL"},
+                    "target": {"type": "Utilization", "averageValue": "50"},
+                }}],
+            },
+            "status": {"currentReplicas": 2, "desiredReplicas": 3, "currentMetrics": null},
+        })
+    }
+
+    fn decode(json: &Value) -> Autoscaler {
+        match object(Kind::Autoscalers, &json.to_string(), &[]).unwrap() {
+            Object::Autoscaler(autoscaler) => autoscaler,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn arenas_autoscaler_is_read_with_its_average_value() {
+        let hpa = decode(&arena());
+        assert_eq!((&*hpa.target_kind, &*hpa.target_name), ("Deployment", "qwen-chat-predictor"));
+        assert_eq!(hpa.metrics, [("DCGM_CUSTOM_PROCESS_SM_UTIL".into(), 50.0)]);
+        assert_eq!((hpa.min, hpa.max, hpa.current, hpa.desired), (1, 3, 2, 3));
+    }
+
+    #[test]
+    fn pods_object_and_external_targets_are_read_and_resource_metrics_are_not_ours() {
+        let mut hpa = arena();
+        hpa["spec"].as_object_mut().unwrap().remove("minReplicas");
+        hpa.as_object_mut().unwrap().remove("status");
+        hpa["spec"]["metrics"] = json!([
+            {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}},
+            {"type": "Pods", "pods": {"metric": {"name": "a"}, "target": {"type": "AverageValue", "averageValue": "1500m"}}},
+            {"type": "Object", "object": {"describedObject": {"kind": "Service", "name": "s"}, "metric": {"name": "b"}, "target": {"type": "Value", "value": "2k"}}},
+            {"type": "External", "external": {"metric": {"name": "c", "selector": {"matchLabels": {"x": "y"}}}, "target": {"type": "AverageValue", "averageValue": 7}}},
+        ]);
+        let hpa = decode(&hpa);
+        assert_eq!(hpa.metrics, [("a".into(), 1.5), ("b".into(), 2000.0), ("c".into(), 7.0)]);
+        assert_eq!((hpa.min, hpa.current, hpa.desired), (1, 0, 0));
+    }
+
+    #[test]
+    fn an_unreadable_target_is_an_error_that_names_the_metric() {
+        let mut hpa = arena();
+        hpa["spec"]["metrics"][0]["pods"]["target"]["averageValue"] = json!("fifty");
+        let error = object(Kind::Autoscalers, &hpa.to_string(), &[]).unwrap_err();
+        assert!(error.reason.contains("DCGM_CUSTOM_PROCESS_SM_UTIL") && error.reason.contains("fifty"), "{error}");
+    }
+}

@@ -1,0 +1,271 @@
+//! Pods.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{Metadata, WireQuantity};
+use crate::cluster::view::{Phase, Pod, PodState};
+
+#[derive(Deserialize)]
+pub(super) struct Wire {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    node_name: Option<Arc<str>>,
+    containers: Vec<Container>,
+    init_containers: Option<Vec<Container>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Container {
+    #[serde(default)]
+    restart_policy: Option<String>,
+    #[serde(default)]
+    ports: Option<Vec<Port>>,
+    #[serde(default)]
+    resources: Option<Resources>,
+}
+
+#[derive(Deserialize)]
+struct Port {
+    #[serde(default)]
+    name: Option<Arc<str>>,
+    #[serde(rename = "containerPort")]
+    number: u16,
+    #[serde(default)]
+    protocol: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Resources {
+    #[serde(default)]
+    limits: Option<BTreeMap<String, WireQuantity>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<Arc<str>>,
+    start_time: Option<Timestamp>,
+    conditions: Option<Vec<Condition>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Condition {
+    r#type: String,
+    status: String,
+    #[serde(default)]
+    last_transition_time: Option<Timestamp>,
+}
+
+impl Status {
+    /// The condition of that type, if it is true.
+    fn holds(&self, condition: &str) -> Option<&Condition> {
+        self.conditions.iter().flatten().find(|c| c.r#type == condition && c.status == "True")
+    }
+}
+
+impl Wire {
+    pub(super) fn decode(self, gpu_resources: &[String]) -> Result<Pod, String> {
+        let Self { metadata, spec, status } = self;
+        let uid = metadata.uid.clone().ok_or("metadata.uid is missing")?;
+        let phase = match status.phase.as_deref() {
+            None | Some("Pending") => Phase::Pending,
+            Some("Running") => Phase::Running,
+            Some("Succeeded" | "Failed") => Phase::Finished,
+            Some(_) => Phase::Unknown,
+        };
+        let ready = status.holds("Ready");
+        let scheduled = status.holds("PodScheduled");
+        let state = if metadata.deletion_timestamp.is_some() || phase == Phase::Finished {
+            PodState::Leaving
+        } else if ready.is_some() && phase == Phase::Running {
+            PodState::Ready
+        } else if spec.node_name.is_some() || scheduled.is_some() {
+            // Also a pod whose node is lost: it was ready, its last word may still say so, and it does not serve (R8).
+            PodState::Starting
+        } else {
+            PodState::Pending
+        };
+        // An init container that restarts always is a sidecar: it lives as long as the pod and keeps its GPUs. Others
+        // have ended before the pod can be ready.
+        let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+        let (mut ports, mut gpus) = (Vec::new(), 0.0);
+        for container in spec.containers.iter().chain(sidecars) {
+            let tcp = container.ports.iter().flatten().filter(|p| p.protocol.as_deref().is_none_or(|p| p == "TCP"));
+            ports.extend(tcp.map(|port| (port.name.clone(), port.number)));
+            let Some(limits) = container.resources.as_ref().and_then(|resources| resources.limits.as_ref()) else {
+                continue;
+            };
+            for name in gpu_resources {
+                if let Some(quantity) = limits.get(name) {
+                    gpus += quantity.value(&format!("resources.limits[{name}]"))?;
+                }
+            }
+        }
+        Ok(Pod {
+            key: metadata.key(),
+            uid,
+            node: spec.node_name.filter(|node| !node.is_empty()),
+            ip: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
+            ports,
+            phase,
+            state,
+            created: metadata.creation_timestamp,
+            scheduled: scheduled.and_then(|c| c.last_transition_time),
+            started: status.start_time,
+            ready_since: ready.and_then(|c| c.last_transition_time),
+            gpus: gpus.ceil() as u32,
+            labels: metadata.labels.unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cluster::{Kind, decode, decode::Object};
+
+    fn gpu_resources() -> Vec<String> {
+        crate::config::Aggregate::default().gpu_resources
+    }
+
+    fn decode(json: &Value) -> Pod {
+        match decode::object(Kind::Pods, &json.to_string(), &gpu_resources()).unwrap() {
+            Object::Pod(pod) => pod,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A predictor pod as KServe, the scheduler and a kubelet leave it, shortened where nothing is read.
+    fn predictor() -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "qwen-chat-predictor-7c9f-x2x", "namespace": "default", "uid": "u-1", "resourceVersion": "812",
+                "creationTimestamp": "2026-01-02T03:00:00Z", "generateName": "qwen-chat-predictor-7c9f-",
+                "labels": {"app": "isvc.qwen-chat-predictor", "component": "predictor", "serving.kserve.io/inferenceservice": "qwen-chat"},
+                "annotations": {"serving.kserve.io/autoscalerClass": "external"},
+                "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {"f:podIP": {}}}}],
+            },
+            "spec": {
+                "nodeName": "gpu-1",
+                "initContainers": [{"name": "storage-initializer", "image": "x", "resources": {"limits": {"nvidia.com/gpu": "8"}}}],
+                "containers": [{
+                    "name": "kserve-container", "image": "vllm",
+                    "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}, {"containerPort": 9000, "protocol": "UDP"}],
+                    "resources": {"limits": {"cpu": "4", "memory": "12Gi", "nvidia.com/gpu": "2"}, "requests": {"cpu": "4"}},
+                }],
+            },
+            "status": {
+                "phase": "Running", "podIP": "10.0.0.7", "startTime": "2026-01-02T03:00:02Z",
+                "conditions": [
+                    {"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": "2026-01-02T03:00:01Z"},
+                    {"type": "Ready", "status": "True", "lastProbeTime": null, "lastTransitionTime": "2026-01-02T03:01:40Z"},
+                ],
+            },
+        })
+    }
+
+    #[test]
+    fn a_predictor_pod_keeps_the_fields_that_are_used() {
+        let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+        let pod = decode(&predictor());
+        assert_eq!(
+            (&*pod.key.namespace, &*pod.key.name, &*pod.uid),
+            ("default", "qwen-chat-predictor-7c9f-x2x", "u-1")
+        );
+        assert_eq!((pod.node.as_deref(), pod.ip.as_deref()), (Some("gpu-1"), Some("10.0.0.7")));
+        assert_eq!(pod.ports, [(Some("http".into()), 8080)], "a UDP port is nothing to scrape");
+        assert_eq!((pod.phase, pod.state, pod.gpus), (Phase::Running, PodState::Ready, 2));
+        assert_eq!(pod.created, at("2026-01-02T03:00:00Z"));
+        assert_eq!(pod.scheduled, at("2026-01-02T03:00:01Z"));
+        assert_eq!(pod.started, at("2026-01-02T03:00:02Z"));
+        assert_eq!(pod.ready_since, at("2026-01-02T03:01:40Z"));
+        assert_eq!(pod.labels.len(), 3);
+    }
+
+    #[test]
+    fn a_pod_stands_where_its_conditions_phase_and_deletion_say() {
+        let with = |pointer: &str, value: Value| {
+            let mut pod = predictor();
+            *pod.pointer_mut(pointer).unwrap() = value;
+            pod
+        };
+        let mut unscheduled = with("/status", json!({"phase": "Pending"}));
+        unscheduled["spec"].as_object_mut().unwrap().remove("nodeName");
+        let mut leaving = predictor();
+        leaving["metadata"]["deletionTimestamp"] = json!("2026-01-02T04:00:00Z");
+        for (pod, state, phase) in [
+            (predictor(), PodState::Ready, Phase::Running),
+            (with("/status/conditions/1/status", json!("False")), PodState::Starting, Phase::Running),
+            (with("/status/conditions/1/status", json!("Unknown")), PodState::Starting, Phase::Running),
+            (with("/status", json!({"phase": "Pending"})), PodState::Starting, Phase::Pending),
+            (unscheduled, PodState::Pending, Phase::Pending),
+            (leaving, PodState::Leaving, Phase::Running),
+            (with("/status/phase", json!("Succeeded")), PodState::Leaving, Phase::Finished),
+            (with("/status/phase", json!("Failed")), PodState::Leaving, Phase::Finished),
+            (with("/status/phase", json!("Unknown")), PodState::Starting, Phase::Unknown),
+        ] {
+            let decoded = decode(&pod);
+            assert_eq!((decoded.state, decoded.phase), (state, phase), "{pod}");
+        }
+    }
+
+    #[test]
+    fn gpus_are_summed_over_containers_sidecars_and_resource_names() {
+        let limits = |name: &str, n: Value| json!({"resources": {"limits": {name: n}}});
+        let mut sidecar = limits("nvidia.com/gpu", json!("1"));
+        sidecar["restartPolicy"] = json!("Always");
+        for (containers, init, gpus) in [
+            (json!([{}]), json!([]), 0),
+            (json!([{"resources": {}}]), json!(null), 0),
+            (json!([limits("nvidia.com/gpu", json!("1")), limits("nvidia.com/gpu", json!("3"))]), json!([]), 4),
+            (json!([limits("alibabacloud.com/ppu", json!(4))]), json!([]), 4),
+            (json!([limits("nvidia.com/gpu", json!("1"))]), json!([sidecar]), 2),
+            (json!([limits("nvidia.com/gpu", json!("1"))]), json!([limits("nvidia.com/gpu", json!("8"))]), 1),
+            (json!([limits("amd.com/gpu", json!("1"))]), json!([]), 0),
+        ] {
+            let mut pod = predictor();
+            pod["spec"]["containers"] = containers;
+            pod["spec"]["initContainers"] = init;
+            assert_eq!(decode(&pod).gpus, gpus, "{}", pod["spec"]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_names_the_object_and_the_fault() {
+        for (pointer, value, fault) in [
+            ("/metadata/uid", json!(null), "metadata.uid is missing"),
+            ("/spec/containers", json!("none"), "invalid type: string"),
+            ("/spec/containers/0/resources/limits/nvidia.com~1gpu", json!("two"), "expected a quantity"),
+            ("/spec/containers/0/ports/0/containerPort", json!(70_000), "invalid value"),
+            ("/status/startTime", json!("yesterday"), "as year"),
+        ] {
+            let mut pod = predictor();
+            *pod.pointer_mut(pointer).unwrap() = value;
+            let error = decode::object(Kind::Pods, &pod.to_string(), &gpu_resources()).unwrap_err();
+            assert!(error.to_string().contains("default/qwen-chat-predictor-7c9f-x2x"), "{error}");
+            assert!(error.reason.contains(fault), "{pointer}: {error}");
+        }
+        for text in ["", "{", "[]", "null", "{}", r#"{"metadata":{}}"#] {
+            let error = decode::object(Kind::Pods, text, &gpu_resources()).unwrap_err();
+            assert_eq!(error.key, None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! The one owner of what is known about the cluster: synchronous apply, delete and reset, immutable views.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::{
+    Kind, Scope,
+    decode::{self, Object, Undecodable},
+    view::{ObjectKey, View},
+};
+use crate::config;
+
+/// Objects by kind, kept current by [`watch`](super::watch), or by a test.
+#[derive(Debug)]
+pub struct Index {
+    gpu_resources: Vec<String>,
+    namespaces: Vec<Arc<str>>,
+    state: Mutex<State>,
+    /// Counts changes; the value says nothing but "look again".
+    version: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Cloned on the first change after somebody took it and not before: once per burst of changes.
+    view: Arc<View>,
+    /// Watches without a complete and current list.
+    unsynced: BTreeSet<(Kind, Scope)>,
+    /// The last error of each watch that fails at present.
+    problems: BTreeMap<(Kind, Scope), String>,
+}
+
+impl Default for Index {
+    /// All namespaces, the default GPU resource names.
+    fn default() -> Self {
+        Self::new(&config::Aggregate::default())
+    }
+}
+
+impl Index {
+    /// An empty index in which nothing is known yet.
+    #[must_use]
+    pub fn new(aggregate: &config::Aggregate) -> Self {
+        let config::Aggregate { gpu_resources, namespaces, coverage: _, busy_percent: _ } = aggregate;
+        let namespaces: BTreeSet<Arc<str>> = namespaces.iter().map(|name| Arc::from(name.as_str())).collect();
+        let mut index = Self {
+            gpu_resources: gpu_resources.clone(),
+            namespaces: namespaces.into_iter().collect(),
+            state: Mutex::new(State { view: Arc::default(), unsynced: BTreeSet::new(), problems: BTreeMap::new() }),
+            version: watch::Sender::new(0),
+        };
+        let unsynced: BTreeSet<_> = index.watches().into_iter().collect();
+        let view = View { unsynced: names(&unsynced), ..View::default() };
+        *index.state.get_mut() = State { view: Arc::new(view), unsynced, problems: BTreeMap::new() };
+        index
+    }
+
+    /// What has to be watched: each kind once, or once per configured namespace if its objects live in namespaces.
+    #[must_use]
+    pub fn watches(&self) -> Vec<(Kind, Scope)> {
+        let mut watches = Vec::new();
+        for kind in Kind::ALL {
+            if kind.namespaced() && !self.namespaces.is_empty() {
+                watches.extend(self.namespaces.iter().map(|name| (kind, Scope::Namespace(Arc::clone(name)))));
+            } else {
+                watches.push((kind, Scope::Cluster));
+            }
+        }
+        watches
+    }
+
+    /// The cluster as it is known now. Cheap: a view that nobody changed since is the same one.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.state.lock().view)
+    }
+
+    /// Tells of changes. Several changes may be told as one.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// Reads one object of a list, for [`Index::reset`].
+    pub fn decode(&self, kind: Kind, json: &str) -> Result<Object, Undecodable> {
+        decode::object(kind, json, &self.gpu_resources)
+    }
+
+    /// Adds or replaces an object. One that cannot be read counts as deleted: what it said before is no longer true, and
+    /// what it says now is not known.
+    pub fn apply(&self, kind: Kind, json: &str) {
+        match self.decode(kind, json) {
+            Ok(object) => self.change(|view| put(view, object)),
+            Err(error) => {
+                warn!(%kind, %error, "an object cannot be read and counts as deleted");
+                if let Some(key) = error.key {
+                    self.change(|view| remove(view, kind, &key));
+                }
+            }
+        }
+    }
+
+    /// Removes an object. Absent ones are none of our business.
+    pub fn delete(&self, kind: Kind, key: &ObjectKey) {
+        self.change(|view| remove(view, kind, key));
+    }
+
+    /// Replaces all objects of a kind within a scope by a complete list; with that the watch is in sync.
+    pub fn reset(&self, kind: Kind, scope: &Scope, objects: Vec<Object>) {
+        let listed: BTreeSet<ObjectKey> = objects.iter().map(Object::key).collect();
+        self.change(|view| {
+            let gone: Vec<ObjectKey> = keys(view, kind)
+                .into_iter()
+                .filter(|key| scope.covers(&key.namespace) && !listed.contains(key))
+                .collect();
+            let mut changed = false;
+            for key in gone {
+                changed |= remove(view, kind, &key);
+            }
+            for object in objects {
+                changed |= put(view, object);
+            }
+            changed
+        });
+        self.sync(|unsynced| unsynced.remove(&(kind, scope.clone())));
+    }
+
+    /// Says that a watch is out of sync: its objects may be wrong by now and nothing may be made of them. They stay,
+    /// because the next complete list will change little.
+    pub fn lose(&self, kind: Kind, scope: &Scope) {
+        self.sync(|unsynced| unsynced.insert((kind, scope.clone())));
+    }
+
+    /// Notes what is wrong with a watch at present, `None` once it is well.
+    pub fn note(&self, kind: Kind, scope: &Scope, problem: Option<String>) {
+        let mut state = self.state.lock();
+        match problem {
+            Some(problem) => drop(state.problems.insert((kind, scope.clone()), problem)),
+            None => drop(state.problems.remove(&(kind, scope.clone()))),
+        }
+    }
+
+    /// One sentence for each watch that fails at present: for readiness and the status page.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let state = self.state.lock();
+        state.problems.iter().map(|((kind, scope), problem)| format!("watch of {kind} in {scope}: {problem}")).collect()
+    }
+
+    fn sync(&self, change: impl FnOnce(&mut BTreeSet<(Kind, Scope)>) -> bool) {
+        let mut guard = self.state.lock();
+        let State { view, unsynced, problems: _ } = &mut *guard;
+        if change(unsynced) {
+            Arc::make_mut(view).unsynced = names(unsynced);
+            drop(guard);
+            self.version.send_modify(|version| *version += 1);
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Arc<View>) -> bool) {
+        let changed = change(&mut self.state.lock().view);
+        if changed {
+            self.version.send_modify(|version| *version += 1);
+        }
+    }
+}
+
+fn names(unsynced: &BTreeSet<(Kind, Scope)>) -> BTreeSet<&'static str> {
+    unsynced.iter().map(|(kind, _)| kind.name()).collect()
+}
+
+fn keys(view: &View, kind: Kind) -> Vec<ObjectKey> {
+    match kind {
+        Kind::Pods => view.pods.keys().cloned().collect(),
+        Kind::Deployments => view.deployments.keys().cloned().collect(),
+        Kind::InferenceServices => view.inference_services.keys().cloned().collect(),
+        Kind::CoreServices => view.core_services.keys().cloned().collect(),
+        Kind::Nodes => {
+            view.nodes.keys().map(|name| ObjectKey { namespace: "".into(), name: Arc::clone(name) }).collect()
+        }
+        Kind::Autoscalers => view.autoscalers.keys().cloned().collect(),
+    }
+}
+
+fn put(view: &mut Arc<View>, object: Object) -> bool {
+    match object {
+        Object::Pod(pod) => put_in(view, |v| &mut v.pods, |v| &v.pods, pod.key.clone(), pod),
+        Object::Deployment(deployment) => {
+            put_in(view, |v| &mut v.deployments, |v| &v.deployments, deployment.key.clone(), deployment)
+        }
+        Object::InferenceService(service) => {
+            put_in(view, |v| &mut v.inference_services, |v| &v.inference_services, service.key.clone(), service)
+        }
+        Object::CoreService(service) => {
+            put_in(view, |v| &mut v.core_services, |v| &v.core_services, service.key.clone(), service)
+        }
+        Object::Node(node) => put_in(view, |v| &mut v.nodes, |v| &v.nodes, Arc::clone(&node.name), node),
+        Object::Autoscaler(autoscaler) => {
+            put_in(view, |v| &mut v.autoscalers, |v| &v.autoscalers, autoscaler.key.clone(), autoscaler)
+        }
+    }
+}
+
+fn remove(view: &mut Arc<View>, kind: Kind, key: &ObjectKey) -> bool {
+    match kind {
+        Kind::Pods => remove_from(view, |v| &mut v.pods, |v| &v.pods, key),
+        Kind::Deployments => remove_from(view, |v| &mut v.deployments, |v| &v.deployments, key),
+        Kind::InferenceServices => remove_from(view, |v| &mut v.inference_services, |v| &v.inference_services, key),
+        Kind::CoreServices => remove_from(view, |v| &mut v.core_services, |v| &v.core_services, key),
+        Kind::Nodes => remove_from(view, |v| &mut v.nodes, |v| &v.nodes, &key.name),
+        Kind::Autoscalers => remove_from(view, |v| &mut v.autoscalers, |v| &v.autoscalers, key),
+    }
+}
+
+/// Most updates touch no field that is used here (a node's heartbeat, a pod's annotations): those change nothing, copy
+/// nothing and wake nobody.
+fn put_in<K: Ord, V: PartialEq>(
+    view: &mut Arc<View>,
+    write: fn(&mut View) -> &mut BTreeMap<K, Arc<V>>,
+    read: fn(&View) -> &BTreeMap<K, Arc<V>>,
+    key: K,
+    value: V,
+) -> bool {
+    if read(view).get(&key).is_some_and(|known| **known == value) {
+        return false;
+    }
+    write(Arc::make_mut(view)).insert(key, Arc::new(value));
+    true
+}
+
+fn remove_from<K: Ord, V>(
+    view: &mut Arc<View>,
+    write: fn(&mut View) -> &mut BTreeMap<K, Arc<V>>,
+    read: fn(&View) -> &BTreeMap<K, Arc<V>>,
+    key: &K,
+) -> bool {
+    read(view).contains_key(key) && write(Arc::make_mut(view)).remove(key).is_some()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A ready pod on a node.
+    pub(crate) fn pod(namespace: &str, name: &str, uid: &str, labels: &Value) -> Value {
+        json!({
+            "metadata": {"name": name, "namespace": namespace, "uid": uid, "labels": labels, "resourceVersion": "1"},
+            "spec": {"nodeName": "gpu-1", "containers": [{"resources": {"limits": {"nvidia.com/gpu": "1"}}}]},
+            "status": {"phase": "Running", "podIP": "10.0.0.7", "startTime": "2026-01-02T03:00:02Z",
+                       "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-02T03:01:40Z"}]},
+        })
+    }
+
+    fn key(namespace: &str, name: &str) -> ObjectKey {
+        ObjectKey { namespace: namespace.into(), name: name.into() }
+    }
+
+    fn names_of(view: &View) -> Vec<String> {
+        view.pods.keys().map(|key| format!("{}/{}", key.namespace, key.name)).collect()
+    }
+
+    fn apply(index: &Index, namespace: &str, name: &str, uid: &str) {
+        index.apply(Kind::Pods, &pod(namespace, name, uid, &json!({"app": "x"})).to_string());
+    }
+
+    fn listed(index: &Index, pods: &[(&str, &str)]) -> Vec<Object> {
+        pods.iter()
+            .map(|(namespace, name)| {
+                index.decode(Kind::Pods, &pod(namespace, name, "u", &json!({})).to_string()).unwrap()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_applied_is_seen_and_what_is_deleted_is_gone() {
+        let index = Index::default();
+        apply(&index, "prod", "a", "u-1");
+        apply(&index, "prod", "b", "u-2");
+        assert_eq!(names_of(&index.view()), ["prod/a", "prod/b"]);
+        index.delete(Kind::Pods, &key("prod", "a"));
+        index.delete(Kind::Pods, &key("prod", "never-there"));
+        index.delete(Kind::Nodes, &key("", "never-there"));
+        assert_eq!(names_of(&index.view()), ["prod/b"]);
+    }
+
+    #[test]
+    fn a_pod_recreated_under_its_name_is_a_different_pod() {
+        let index = Index::default();
+        apply(&index, "prod", "a", "u-1");
+        let before = index.view();
+        apply(&index, "prod", "a", "u-2");
+        assert_eq!(&*index.view().pods[&key("prod", "a")].uid, "u-2");
+        assert_eq!(&*before.pods[&key("prod", "a")].uid, "u-1", "a view that was taken never changes");
+    }
+
+    #[test]
+    fn a_reset_removes_what_is_not_listed_within_its_scope_and_touches_nothing_else() {
+        let index = Index::default();
+        for (namespace, name) in [("prod", "a"), ("prod", "b"), ("test", "c")] {
+            apply(&index, namespace, name, "u");
+        }
+        index.apply(Kind::Nodes, &json!({"metadata": {"name": "gpu-1"}}).to_string());
+        index.reset(Kind::Pods, &Scope::Namespace("prod".into()), listed(&index, &[("prod", "b"), ("prod", "d")]));
+        assert_eq!(names_of(&index.view()), ["prod/b", "prod/d", "test/c"]);
+        index.reset(Kind::Pods, &Scope::Cluster, listed(&index, &[("test", "c")]));
+        assert_eq!(names_of(&index.view()), ["test/c"]);
+        assert_eq!(index.view().nodes.len(), 1);
+        index.reset(Kind::Nodes, &Scope::Cluster, Vec::new());
+        assert!(index.view().nodes.is_empty());
+    }
+
+    #[test]
+    fn an_object_that_can_no_longer_be_read_counts_as_deleted() {
+        let index = Index::default();
+        apply(&index, "prod", "a", "u-1");
+        apply(&index, "prod", "b", "u-2");
+        let mut broken = pod("prod", "a", "u-1", &json!({}));
+        broken["spec"]["containers"] = json!(7);
+        index.apply(Kind::Pods, &broken.to_string());
+        assert_eq!(names_of(&index.view()), ["prod/b"], "its neighbour lives");
+        index.apply(Kind::Pods, "no JSON at all");
+        assert_eq!(names_of(&index.view()), ["prod/b"]);
+        apply(&index, "prod", "a", "u-1");
+        assert_eq!(names_of(&index.view()), ["prod/a", "prod/b"], "and it is back once it can be read");
+    }
+
+    #[test]
+    fn every_kind_is_kept_under_its_own_name() {
+        let index = Index::default();
+        for (kind, object) in [
+            (
+                Kind::Deployments,
+                json!({"metadata": {"name": "o", "namespace": "n"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {}}}),
+            ),
+            (Kind::InferenceServices, json!({"metadata": {"name": "o", "namespace": "n"}})),
+            (Kind::CoreServices, json!({"metadata": {"name": "o", "namespace": "n"}})),
+            (Kind::Nodes, json!({"metadata": {"name": "o"}})),
+            (
+                Kind::Autoscalers,
+                json!({"metadata": {"name": "o", "namespace": "n"}, "spec": {"maxReplicas": 1, "scaleTargetRef": {"kind": "Deployment", "name": "d"}}}),
+            ),
+        ] {
+            let count = |view: &View| {
+                [
+                    view.pods.len(),
+                    view.deployments.len(),
+                    view.inference_services.len(),
+                    view.core_services.len(),
+                    view.nodes.len(),
+                    view.autoscalers.len(),
+                ]
+            };
+            let position = Kind::ALL.iter().position(|k| *k == kind).unwrap();
+            let mut expected = [0; 6];
+            index.apply(kind, &object.to_string());
+            expected[position] = 1;
+            assert_eq!(count(&index.view()), expected, "{kind}");
+            index.delete(kind, &decode::key(&object.to_string()).unwrap());
+            assert_eq!(count(&index.view()), [0; 6], "{kind}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_kind_until_all_its_watches_have_listed() {
+        let aggregate =
+            config::Aggregate { namespaces: vec!["b".into(), "a".into(), "b".into()], ..config::Aggregate::default() };
+        let index = Index::new(&aggregate);
+        assert_eq!(index.view().unsynced.len(), Kind::ALL.len());
+        assert_eq!(index.watches().len(), 5 * 2 + 1, "nodes do not live in namespaces");
+        let [a, b] = ["a", "b"].map(|name| Scope::Namespace(name.into()));
+        index.reset(Kind::Pods, &a, Vec::new());
+        assert!(index.view().unsynced.contains("pods"));
+        index.reset(Kind::Pods, &b, Vec::new());
+        assert!(!index.view().unsynced.contains("pods"));
+        apply(&index, "a", "p", "u");
+        index.lose(Kind::Pods, &b);
+        let view = index.view();
+        assert!(view.unsynced.contains("pods"));
+        assert_eq!(view.pods.len(), 1, "what was known stays beside the word that it may be wrong");
+    }
+
+    #[test]
+    fn only_a_change_of_a_used_field_is_a_change() {
+        let index = Index::default();
+        let mut changes = index.changes();
+        apply(&index, "prod", "a", "u");
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        let view = index.view();
+        let mut annotated = pod("prod", "a", "u", &json!({"app": "x"}));
+        annotated["metadata"]["annotations"] = json!({"seen": "now"});
+        annotated["metadata"]["resourceVersion"] = json!("2");
+        index.apply(Kind::Pods, &annotated.to_string());
+        index.delete(Kind::Pods, &key("prod", "b"));
+        assert!(!changes.has_changed().unwrap());
+        assert!(Arc::ptr_eq(&view, &index.view()), "the same picture is the same view");
+        index.lose(Kind::Pods, &Scope::Cluster);
+        assert!(!changes.has_changed().unwrap(), "it never was in sync");
+    }
+}

@@ -1,0 +1,129 @@
+//! The kinds that are watched, and where.
+
+use std::{fmt, sync::Arc};
+
+/// A kind of object that is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `v1` Pods.
+    Pods,
+    /// `apps/v1` Deployments.
+    Deployments,
+    /// `serving.kserve.io/v1beta1` InferenceServices; their CRD may be absent, appear and vanish.
+    InferenceServices,
+    /// `v1` Services.
+    CoreServices,
+    /// `v1` Nodes.
+    Nodes,
+    /// `autoscaling/v2` HorizontalPodAutoscalers.
+    Autoscalers,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Pods, Self::Deployments, Self::InferenceServices, Self::CoreServices, Self::Nodes, Self::Autoscalers];
+
+    /// The plural resource name: how [`View::unsynced`](super::View::unsynced), logs and errors call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pods => "pods",
+            Self::Deployments => "deployments",
+            Self::InferenceServices => "inferenceservices",
+            Self::CoreServices => "services",
+            Self::Nodes => "nodes",
+            Self::Autoscalers => "horizontalpodautoscalers",
+        }
+    }
+
+    /// Group and version in a URL path.
+    const fn api(self) -> &'static str {
+        match self {
+            Self::Pods | Self::CoreServices | Self::Nodes => "api/v1",
+            Self::Deployments => "apis/apps/v1",
+            Self::InferenceServices => "apis/serving.kserve.io/v1beta1",
+            Self::Autoscalers => "apis/autoscaling/v2",
+        }
+    }
+
+    /// Whether its objects live in namespaces.
+    #[must_use]
+    pub const fn namespaced(self) -> bool {
+        !matches!(self, Self::Nodes)
+    }
+
+    /// Whether a 404 for the kind as a whole means "there are none". For all others it is an error: a proxy that answers
+    /// 404 must never look like a cluster without pods.
+    #[must_use]
+    pub const fn may_be_absent(self) -> bool {
+        matches!(self, Self::InferenceServices)
+    }
+
+    /// The collection's URL path.
+    #[must_use]
+    pub fn path(self, scope: &Scope) -> String {
+        match scope {
+            Scope::Namespace(namespace) if self.namespaced() => {
+                format!("/{}/namespaces/{namespace}/{}", self.api(), self.name())
+            }
+            Scope::Namespace(_) | Scope::Cluster => format!("/{}/{}", self.api(), self.name()),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What one watch covers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Everything.
+    Cluster,
+    /// One namespace.
+    Namespace(Arc<str>),
+}
+
+impl Scope {
+    /// Whether an object of that namespace (empty for objects of cluster scope) is covered.
+    #[must_use]
+    pub fn covers(&self, namespace: &str) -> bool {
+        match self {
+            Self::Cluster => true,
+            Self::Namespace(own) => **own == *namespace,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster => f.write_str("all namespaces"),
+            Self::Namespace(namespace) => write!(f, "namespace {namespace}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_those_of_the_kubernetes_api() {
+        let prod = Scope::Namespace("prod".into());
+        for (kind, scope, path) in [
+            (Kind::Pods, &Scope::Cluster, "/api/v1/pods"),
+            (Kind::Pods, &prod, "/api/v1/namespaces/prod/pods"),
+            (Kind::Deployments, &prod, "/apis/apps/v1/namespaces/prod/deployments"),
+            (Kind::InferenceServices, &Scope::Cluster, "/apis/serving.kserve.io/v1beta1/inferenceservices"),
+            (Kind::CoreServices, &Scope::Cluster, "/api/v1/services"),
+            (Kind::Nodes, &prod, "/api/v1/nodes"),
+            (Kind::Autoscalers, &Scope::Cluster, "/apis/autoscaling/v2/horizontalpodautoscalers"),
+        ] {
+            assert_eq!(kind.path(scope), path);
+        }
+    }
+}
