@@ -2,7 +2,7 @@
 //!
 //! The steps, each in a file of its own:
 //!
-//! 1. [`page`](self): the lines of one page become *claims*: what this page says of one family on one card of one pod
+//! 1. `page`: the lines of one page become *claims*: what this page says of one family on one card of one pod
 //!    (R1, R2, R4, R5). Lines that name no existing pod are counted and go no further (R6).
 //! 2. `heard`: where several targets claim the same pod, card and family, exactly one of them is heard: a known claim
 //!    before an unknown one, a fresh one before a stale one, then the lower [`Batch::rank`], then the smaller
@@ -39,6 +39,11 @@ mod heard;
 mod page;
 mod pods;
 mod services;
+
+#[cfg(test)]
+pub(crate) mod scene;
+#[cfg(test)]
+mod tests;
 
 /// A pod's reading of one family and the cards it is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,22 +175,18 @@ pub fn attribute(
     let page::Claims { pods, nodes, seen, unattributed, failures } = reader.finish();
     let mut readings = Readings { seen, unattributed, attribution_failures: failures, ..Readings::default() };
     readings.nodes = pods::nodes(&heard::one_per_place(nodes, batches), &families);
-    if knows(view, "pod") {
+    if knows(view, "pods") {
         readings.pods = pods::pods(heard::one_per_place(pods, batches), &roster, &families);
     }
-    if knows(view, "pod") && knows(view, "deployment") {
+    if knows(view, "pods") && knows(view, "deployments") {
         services::aggregate(view, &families, coverage.0, &mut readings);
     }
     readings
 }
 
-/// Whether the watch of that kind has delivered its first list. `kind` is in lower case and in the singular; the view may
-/// name the kind (`Pod`) or the resource (`pods`).
-pub(crate) fn knows(view: &View, kind: &str) -> bool {
-    !view.unsynced.iter().any(|unsynced| {
-        let unsynced = unsynced.to_ascii_lowercase();
-        unsynced.strip_suffix('s').unwrap_or(&unsynced) == kind
-    })
+/// Whether the watch of that resource (its plural name) has delivered its list and has not been broken for too long.
+pub(crate) fn knows(view: &View, resource: &str) -> bool {
+    !view.unsynced.contains(resource)
 }
 
 /// The vocabulary, with the families that have a part to play found once.

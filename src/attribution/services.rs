@@ -128,7 +128,7 @@ fn scales(autoscaler: &Autoscaler, deployment: &Deployment) -> bool {
 /// metric. If there are none, those of all HPAs of the namespace that name it: one of them may read the value as an
 /// external or object metric.
 fn targets(view: &View, readers: &Readers<'_>, deployments: &[&Deployment], family: &str) -> Targets {
-    if !knows(view, "horizontalpodautoscaler") {
+    if !knows(view, "horizontalpodautoscalers") {
         return Targets::Unknown;
     }
     let of = |is_reader: &dyn Fn(&Autoscaler) -> bool| -> Vec<f64> {

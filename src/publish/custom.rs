@@ -1,0 +1,228 @@
+//! `custom.metrics.k8s.io`: values of pods, services in their three guises, and nodes.
+
+use apiservice::{CustomMetric, MetricValue, ObjectName, Quantity, Resource, Scope, Selector, Status};
+use jiff::Timestamp;
+
+use super::{
+    Snapshot, metric_name,
+    words::{Miss, matching, no_value, some_of},
+};
+use crate::{
+    attribution::{Statistic, knows},
+    cluster::{PodState, view::Labels},
+    gpu::FamilyId,
+    reading::{Measured, Unknown},
+};
+
+/// What our custom metrics describe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Pod,
+    InferenceService,
+    Deployment,
+    Service,
+    Node,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [Self::Pod, Self::InferenceService, Self::Deployment, Self::Service, Self::Node];
+
+    /// API group, plural name, version, kind.
+    fn names(self) -> (&'static str, &'static str, &'static str, &'static str) {
+        match self {
+            Self::Pod => ("", "pods", "v1", "Pod"),
+            Self::InferenceService => ("serving.kserve.io", "inferenceservices", "v1beta1", "InferenceService"),
+            Self::Deployment => ("apps", "deployments", "v1", "Deployment"),
+            Self::Service => ("", "services", "v1", "Service"),
+            Self::Node => ("", "nodes", "v1", "Node"),
+        }
+    }
+
+    fn of(resource: &Resource) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| {
+            let (group, plural, ..) = kind.names();
+            resource.group == group && resource.name == plural
+        })
+    }
+
+    fn scope(self) -> Scope {
+        if self == Self::Node { Scope::Cluster } else { Scope::Namespaced }
+    }
+
+    fn statistics(self) -> &'static [Statistic] {
+        match self {
+            Self::Pod | Self::Node => &[Statistic::Mean],
+            Self::InferenceService | Self::Deployment | Self::Service => &Statistic::ALL,
+        }
+    }
+
+    /// The watches without which nothing can be said about it.
+    fn needs(self) -> &'static [&'static str] {
+        match self {
+            Self::Pod => &["pods"],
+            Self::InferenceService | Self::Deployment => &["pods", "deployments"],
+            Self::Service => &["pods", "deployments", "services"],
+            Self::Node => &["nodes"],
+        }
+    }
+
+    fn value(self, namespace: &str, name: &str, value: Quantity, timestamp: Timestamp) -> MetricValue {
+        let (group, _, version, kind) = self.names();
+        let object = ObjectName {
+            kind: kind.to_owned(),
+            api_version: if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") },
+            namespace: (self.scope() == Scope::Namespaced).then(|| namespace.to_owned()),
+            name: name.to_owned(),
+        };
+        MetricValue { object, timestamp, window: None, value }
+    }
+}
+
+/// A query whose resource, metric and namespace make sense.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Query<'a> {
+    pub kind: Kind,
+    /// Empty for nodes.
+    pub namespace: &'a str,
+    pub family: FamilyId,
+    pub statistic: Statistic,
+    pub now: Timestamp,
+}
+
+/// An object that a list may name: its name, its labels, and its reading.
+pub(super) type Row<'a> = (&'a str, Option<&'a Labels>, Result<Measured, Miss>);
+
+impl Snapshot {
+    pub(super) fn custom_metrics(&self) -> Vec<CustomMetric> {
+        let mut metrics = Vec::new();
+        for kind in Kind::ALL {
+            let (group, name, ..) = kind.names();
+            for index in 0..self.vocabulary.families.len() {
+                for statistic in kind.statistics() {
+                    metrics.push(CustomMetric {
+                        resource: Resource { group: group.to_owned(), name: name.to_owned() },
+                        scope: kind.scope(),
+                        metric: metric_name(&self.vocabulary, FamilyId(index as u16), *statistic),
+                    });
+                }
+            }
+        }
+        metrics
+    }
+
+    /// One object's value: for a pod also while it is not ready.
+    pub(super) fn custom_by_name(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        metric: &str,
+        metric_selector: &Selector,
+        now: Timestamp,
+    ) -> Result<MetricValue, Status> {
+        let query = self.query(resource, namespace, metric, metric_selector, now)?;
+        let of = || format!("{} {name}", display(resource));
+        let measured = self.named(query, name).map_err(|why| no_value(metric, &of(), why))?;
+        let value = Quantity::from_f64(measured.value).ok_or_else(|| no_value(metric, &of(), Unknown::Malformed))?;
+        Ok(query.kind.value(query.namespace, name, value, measured.at))
+    }
+
+    /// The values of the objects that match, sorted by name; of pods, only ready ones. Objects without a value are left
+    /// out, which is how an HPA learns that they are missing. If none is left, the answer says why: an empty list would
+    /// hide it.
+    pub(super) fn custom_by_selector(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        objects: &Selector,
+        metric: &str,
+        metric_selector: &Selector,
+        now: Timestamp,
+    ) -> Result<Vec<MetricValue>, Status> {
+        let query = self.query(resource, namespace, metric, metric_selector, now)?;
+        let mut values = Vec::new();
+        let mut without = Vec::new();
+        let mut not_ready = 0;
+        let mut visit = |(name, labels, reading): Row<'_>, ready: bool| {
+            let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(|value| &**value);
+            if !objects.matches(label) {
+                return;
+            }
+            if !ready {
+                not_ready += 1;
+                return;
+            }
+            let value = reading.and_then(|measured| {
+                let value = Quantity::from_f64(measured.value).ok_or(Unknown::Malformed)?;
+                Ok((value, measured.at))
+            });
+            match value {
+                Ok((value, at)) => values.push(query.kind.value(query.namespace, name, value, at)),
+                Err(why) => without.push((name.to_owned(), why)),
+            }
+        };
+        match query.kind {
+            Kind::Pod => {
+                for (pod, reading) in self.pods_with_readings(query.namespace, query.family) {
+                    let ready = pod.state == PodState::Ready;
+                    // A pod that is leaving matches nothing: its value would count for one that is no longer there.
+                    if pod.state != PodState::Leaving {
+                        let reading = reading.ok_or(Unknown::Absent).and_then(|reading| self.still(reading, now));
+                        visit((&pod.key.name, Some(&pod.labels), reading.map_err(Miss::from)), ready);
+                    }
+                }
+            }
+            kind => self.rows(kind, query).for_each(|row| visit(row, true)),
+        }
+        if !values.is_empty() {
+            return Ok(values);
+        }
+        let of = format!("{}{}", display(resource), matching(objects));
+        let place = if query.namespace.is_empty() { "the cluster" } else { query.namespace };
+        Err(match (without.len(), not_ready) {
+            (0, 0) => no_value(metric, &of, format_args!("there is none in {place}")),
+            (0, _) => no_value(metric, &of, format_args!("none is ready in {place} ({not_ready} starting or pending)")),
+            (all, _) => {
+                let why = some_of(without.iter().map(|(name, why)| format!("{name}: {why}")), "; ");
+                no_value(metric, &of, format_args!("none of {all} in {place} has a value: {why}"))
+            }
+        })
+    }
+
+    fn query<'a>(
+        &self,
+        resource: &Resource,
+        namespace: Option<&'a str>,
+        metric: &str,
+        metric_selector: &Selector,
+        now: Timestamp,
+    ) -> Result<Query<'a>, Status> {
+        let display = display(resource);
+        let kind = Kind::of(resource).ok_or_else(|| no_value(metric, &display, "no metric describes this resource"))?;
+        let (family, statistic) = self
+            .metrics
+            .get(metric)
+            .copied()
+            .filter(|(_, statistic)| kind.statistics().contains(statistic))
+            .ok_or_else(|| no_value(metric, &display, "it is not a metric of this resource"))?;
+        if !metric_selector.matches(|_| None) {
+            let why = format!("it has no labels, and the metric selector {metric_selector} demands some");
+            return Err(no_value(metric, &display, why));
+        }
+        if let Some(missing) = kind.needs().iter().find(|resource| !knows(&self.view, resource)) {
+            return Err(no_value(metric, &display, Unknown::ClusterUnknown(format!("{missing} are not listed"))));
+        }
+        let namespace = match (kind.scope(), namespace) {
+            // The HPA asks for nodes with its own namespace in the path.
+            (Scope::Cluster, _) => "",
+            (Scope::Namespaced, Some(namespace)) => namespace,
+            (Scope::Namespaced, None) => return Err(no_value(metric, &display, "its objects live in namespaces")),
+        };
+        Ok(Query { kind, namespace, family, statistic, now })
+    }
+}
+
+fn display(resource: &Resource) -> String {
+    let Resource { group, name } = resource;
+    if group.is_empty() { name.clone() } else { format!("{name}.{group}") }
+}

@@ -1,0 +1,342 @@
+//! What is answered, and what is said instead of a number.
+
+#![expect(clippy::float_cmp, reason = "the values are exact, or must be the same to the bit")]
+
+use std::{sync::Arc, time::Duration};
+
+use apiservice::{CustomMetric, ExternalMetricName, MetricValue, Provider as _, Resource, Scope, Selector, Status};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Publisher, Snapshot};
+use crate::{
+    attribution::scene::{MAX_AGE, SM, Scene, ago, key, now, vocabulary},
+    clock::Clock,
+    cluster::{Deployment, PodState},
+};
+
+const NAMESPACE: Option<&str> = Some("prod");
+
+fn snapshot(scene: &Scene) -> Snapshot {
+    let view = Arc::new(scene.view.clone());
+    Snapshot::of(scene.readings(), view, Arc::new(vocabulary()), now(), MAX_AGE)
+}
+
+fn resource(text: &str) -> Resource {
+    let (name, group) = text.split_once('.').unwrap_or((text, ""));
+    Resource { group: group.into(), name: name.into() }
+}
+
+fn selector(text: &str) -> Selector {
+    text.parse().unwrap()
+}
+
+fn everything() -> Selector {
+    Selector::everything()
+}
+
+fn by_name(snapshot: &Snapshot, what: &str, name: &str, metric: &str) -> Result<MetricValue, Status> {
+    snapshot.custom_by_name(&resource(what), NAMESPACE, name, metric, &everything(), now())
+}
+
+fn list(snapshot: &Snapshot, what: &str, objects: &str, now: Timestamp) -> Result<Vec<(String, f64)>, Status> {
+    let values = snapshot.custom_by_selector(&resource(what), NAMESPACE, &selector(objects), SM, &everything(), now)?;
+    Ok(values.into_iter().map(|value| (value.object.name, value.value.as_f64())).collect())
+}
+
+fn external(snapshot: &Snapshot, metric: &str, objects: &str) -> Result<Vec<(String, f64)>, Status> {
+    let items = snapshot.external("prod", metric, &selector(objects), now())?;
+    Ok(items.into_iter().map(|item| (format!("{:?}", item.labels.values()), item.value.as_f64())).collect())
+}
+
+fn message<T: std::fmt::Debug>(answer: Result<T, Status>) -> String {
+    let status = answer.unwrap_err();
+    assert_eq!((status.code, status.reason), (404, "NotFound"));
+    status.message
+}
+
+/// A KServe service with two ready pods and a starting one, all of which report.
+fn scene() -> Scene {
+    Scene::new()
+        .service("llm-predictor")
+        .ready(&["llm-predictor-0", "llm-predictor-1"])
+        .pod("llm-predictor-2", PodState::Starting, 1)
+        .page(&["SM llm-predictor-1 b#1 60", "SM llm-predictor-0 a#1 33.5", "SM llm-predictor-2 c#1 9", "GPU - a 40"])
+}
+
+#[test]
+fn a_wildcard_answers_exactly_the_ready_pods_that_match_and_have_a_value_sorted_by_name() {
+    let all = vec![("llm-predictor-0".to_owned(), 33.5), ("llm-predictor-1".to_owned(), 60.0)];
+    let snapshot = snapshot(&scene());
+    assert_eq!(list(&snapshot, "pods", "app=isvc.llm-predictor", now()), Ok(all.clone()));
+    assert_eq!(list(&snapshot, "pods", "", now()), Ok(all.clone()));
+    let none = message(list(&snapshot, "pods", "app=other", now()));
+    assert_eq!(
+        none,
+        "the server could not find the metric DCGM_CUSTOM_PROCESS_SM_UTIL for pods matching app=other: there is none in prod"
+    );
+    let leaving = scene().change_pod("llm-predictor-0", |pod| pod.state = PodState::Leaving);
+    assert_eq!(list(&self::snapshot(&leaving), "pods", "", now()), Ok(all[1..].to_vec()));
+    let missing = scene().ready(&["llm-predictor-3", "aaa-0"]);
+    assert_eq!(list(&self::snapshot(&missing), "pods", "", now()), Ok(all), "pods without a value are left out");
+}
+
+#[test]
+fn a_value_carries_its_object_and_the_time_it_was_measured() {
+    let snapshot = snapshot(&scene());
+    for (what, name, kind, api_version, value) in [
+        ("pods", "llm-predictor-0", "Pod", "v1", 33.5),
+        ("inferenceservices.serving.kserve.io", "llm", "InferenceService", "serving.kserve.io/v1beta1", 46.75),
+        ("deployments.apps", "llm-predictor", "Deployment", "apps/v1", 46.75),
+        ("services", "llm-predictor", "Service", "v1", 46.75),
+    ] {
+        let answer = by_name(&snapshot, what, name, SM).unwrap();
+        assert_eq!((&*answer.object.kind, &*answer.object.api_version), (kind, api_version));
+        assert_eq!((answer.object.namespace.as_deref(), &*answer.object.name), (NAMESPACE, name));
+        assert_eq!((answer.value.as_f64(), answer.timestamp, answer.window), (value, ago(1), None), "{what}");
+    }
+    let node = by_name(&snapshot, "nodes", "n1", "DCGM_FI_DEV_GPU_UTIL").unwrap();
+    assert_eq!((node.object.namespace, node.value.as_f64()), (None, 40.0), "the HPA asks with its namespace");
+    let starting = by_name(&snapshot, "pods", "llm-predictor-2", SM).unwrap();
+    assert_eq!(starting.value.as_f64(), 9.0, "by name also a pod that is not ready");
+}
+
+#[test]
+fn statistics_are_served_by_suffix_for_services_and_not_for_pods() {
+    let snapshot = snapshot(&scene());
+    for (suffix, expected) in
+        [("", 46.75), ("_sum", 93.5), ("_max", 60.0), ("_p50", 46.75), ("_p90", 60.0), ("_p99", 60.0)]
+    {
+        let metric = format!("{SM}{suffix}");
+        for (what, name) in [
+            ("inferenceservices.serving.kserve.io", "llm"),
+            ("deployments.apps", "llm-predictor"),
+            ("services", "llm-predictor"),
+        ] {
+            assert_eq!(by_name(&snapshot, what, name, &metric).unwrap().value.as_f64(), expected, "{what} {suffix}");
+        }
+        assert_eq!(external(&snapshot, &metric, "").unwrap()[0].1, expected);
+    }
+    let pods = message(by_name(&snapshot, "pods", "llm-predictor-0", "DCGM_CUSTOM_PROCESS_SM_UTIL_max"));
+    assert!(pods.ends_with("it is not a metric of this resource"), "{pods}");
+}
+
+#[test]
+fn every_unknown_is_a_404_that_says_why() {
+    let nan = scene().change_page(|page| page.samples[0].reading = Err(crate::reading::Unknown::Malformed));
+    let snapshot = snapshot(&nan.service("idle-predictor").service("web"));
+    for (what, name, metric, why) in [
+        ("pods", "llm-predictor-1", SM, "pods llm-predictor-1: the exporter's value is not a number"),
+        ("pods", "llm-predictor-9", SM, "there is no pod of that name in prod"),
+        ("pods", "llm-predictor-0", "DCGM_CUSTOM_PROCESS_MEM_USED", "no exporter reports it"),
+        ("pods", "llm-predictor-0", "requests", "it is not a metric of this resource"),
+        ("jobs.batch", "llm", SM, "no metric describes this resource"),
+        ("pods.apps", "llm-predictor-0", SM, "no metric describes this resource"),
+        ("deployments.apps", "nope", SM, "there is no Deployment of that name in prod"),
+        ("deployments.apps", "web", SM, "none of its pods has a GPU"),
+        ("deployments.apps", "idle-predictor", SM, "no ready pod"),
+        ("inferenceservices.serving.kserve.io", "idle", SM, "no ready pod"),
+        ("inferenceservices.serving.kserve.io", "nope", SM, "there is no InferenceService of that name in prod"),
+        ("services", "nope", SM, "there is no Service of that name in prod"),
+        ("nodes", "n9", SM, "there is no node of that name"),
+        ("nodes", "n1", "DCGM_CUSTOM_PROCESS_MEM_USED", "no exporter reports it"),
+    ] {
+        let message = message(by_name(&snapshot, what, name, metric));
+        assert!(message.starts_with(&format!("the server could not find the metric {metric} for {what}")), "{message}");
+        assert!(message.ends_with(why), "{what} {name}: {message}");
+    }
+}
+
+#[test]
+fn a_wildcard_without_any_value_names_the_first_pods_and_their_reasons_instead_of_being_empty() {
+    let silent =
+        Scene::new().service("llm").ready(&["llm-0", "llm-1", "llm-2", "llm-3", "llm-4"]).page(&["SM llm-0 a#1 NaN"]);
+    assert_eq!(
+        message(list(&snapshot(&silent), "pods", "app=isvc.llm", now())),
+        "the server could not find the metric DCGM_CUSTOM_PROCESS_SM_UTIL for pods matching app=isvc.llm: none of 5 in prod has a value: \
+         llm-0: the exporter's value is not a number; llm-1: no exporter reports it; llm-2: no exporter reports it; and 2 more"
+    );
+    let starting = Scene::new().service("llm").pod("llm-0", PodState::Starting, 1).page(&["SM llm-0 a#1 5"]);
+    let message = message(list(&snapshot(&starting), "pods", "", now()));
+    assert!(message.ends_with("none is ready in prod (1 starting or pending)"), "{message}");
+}
+
+#[test]
+fn r2_a_snapshot_that_is_not_replaced_goes_stale_by_itself() {
+    let snapshot = snapshot(&scene());
+    for (after, known) in [(29, true), (30, false)] {
+        let later = now() + SignedDuration::from_secs(after);
+        assert_eq!(list(&snapshot, "pods", "", later).is_ok(), known, "{after}s");
+        assert_eq!(list(&snapshot, "deployments.apps", "", later).is_ok(), known, "{after}s");
+        assert_eq!(snapshot.external("prod", SM, &everything(), later).is_ok(), known, "{after}s");
+    }
+    let later = now() + SignedDuration::from_secs(59);
+    let old = message(list(&snapshot, "deployments.apps", "", later));
+    assert!(old.ends_with("llm-predictor: last measured 60s ago, more than maxAge 30s"), "{old}");
+}
+
+#[test]
+fn an_inference_service_stands_for_its_predictor_or_its_only_deployment() {
+    let named = |deployment: &str, name: &str| {
+        let mut scene = Scene::new().service(deployment).ready(&[&format!("{deployment}-0")]);
+        scene = scene.page(&[&format!("SM {deployment}-0 a#1 70")]);
+        let change: &mut Deployment = Arc::make_mut(scene.view.deployments.get_mut(&key(deployment)).unwrap());
+        change.inference_service = Some(name.into());
+        scene
+    };
+    let value = |scene: &Scene| {
+        by_name(&snapshot(scene), "inferenceservices.serving.kserve.io", "llm", SM).map(|value| value.value.as_f64())
+    };
+    assert_eq!(value(&named("llm-predictor", "llm")), Ok(70.0));
+    assert_eq!(value(&named("llm-predictor-00002", "llm")), Ok(70.0), "its only one, by the label");
+    let other = message(value(&named("llm-predictor", "other")));
+    assert!(other.ends_with("no Deployment serves it"), "{other}");
+    let mut two = named("llm-predictor-00001", "llm").service("llm-predictor-00002");
+    Arc::make_mut(two.view.deployments.get_mut(&key("llm-predictor-00002")).unwrap()).inference_service =
+        Some("llm".into());
+    let ambiguous = message(value(&two));
+    assert!(
+        ambiguous.ends_with(
+            "several Deployments serve it (llm-predictor-00001, llm-predictor-00002): ask for one of them by deployments.apps"
+        ),
+        "{ambiguous}"
+    );
+}
+
+#[test]
+fn services_are_selected_by_their_labels_and_unknown_ones_are_left_out_of_custom_lists() {
+    let snapshot = snapshot(&scene().service("idle-predictor"));
+    for what in ["inferenceservices.serving.kserve.io", "deployments.apps", "services"] {
+        assert_eq!(list(&snapshot, what, "", now()).unwrap().len(), 1, "{what}: the idle one is unknown");
+    }
+    let team = list(&snapshot, "inferenceservices.serving.kserve.io", "team=a", now());
+    assert_eq!(team, Ok(vec![("llm".to_owned(), 46.75)]));
+    assert!(list(&snapshot, "inferenceservices.serving.kserve.io", "team=b", now()).is_err());
+}
+
+#[test]
+fn external_answers_one_item_for_each_service_and_nothing_if_one_is_unknown() {
+    let two = scene().service("chat").ready(&["chat-0"]).page(&["SM chat-0 z#1 20"]);
+    let answers = snapshot(&two);
+    let (chat, llm) =
+        ((r#"["chat", "prod"]"#.to_owned(), 20.0), (r#"["llm-predictor", "llm", "prod"]"#.to_owned(), 46.75));
+    for (objects, expected) in [
+        ("", vec![chat.clone(), llm.clone()]),
+        ("namespace=prod", vec![chat.clone(), llm.clone()]),
+        ("inferenceservice=llm", vec![llm.clone()]),
+        ("deployment=chat", vec![chat.clone()]),
+        ("!inferenceservice", vec![chat.clone()]),
+    ] {
+        assert_eq!(external(&answers, SM, objects), Ok(expected), "{objects}");
+    }
+    let nothing = message(external(&answers, SM, "inferenceservice=nope"));
+    assert!(
+        nothing.ends_with(
+            "for services in prod matching inferenceservice=nope: there is none; there are deployment=chat; inferenceservice=llm,deployment=llm-predictor"
+        ),
+        "{nothing}"
+    );
+    assert!(message(external(&answers, "requests", "")).ends_with("it is not a metric of services"));
+    let silent = snapshot(&two.clone().change_page(|page| page.measured = ago(40)));
+    let partial = message(external(&silent, SM, ""));
+    assert!(
+        partial.contains("services in prod: chat: only 0 of 1 ready pods report"),
+        "never a part of the sum: {partial}"
+    );
+    assert_eq!(
+        external(&silent, SM, "inferenceservice=llm"),
+        Ok(vec![llm]),
+        "one that is unknown does not hide another"
+    );
+}
+
+#[test]
+fn other_namespaces_are_never_answered_from() {
+    let snapshot = snapshot(&scene());
+    for what in ["pods", "deployments.apps", "services", "inferenceservices.serving.kserve.io"] {
+        for namespace in [Some("prod2"), Some("pro"), Some(""), None] {
+            let answer =
+                snapshot.custom_by_selector(&resource(what), namespace, &everything(), SM, &everything(), now());
+            assert!(answer.is_err(), "{what} in {namespace:?}: {answer:?}");
+        }
+    }
+    assert!(snapshot.external("pro", SM, &everything(), now()).is_err());
+}
+
+#[test]
+fn a_metric_selector_that_demands_a_label_matches_nothing() {
+    let snapshot = snapshot(&scene());
+    for (text, known) in [("", true), ("!model", true), ("model!=qwen", true), ("model=qwen", false), ("model", false)]
+    {
+        let answer =
+            snapshot.custom_by_name(&resource("pods"), NAMESPACE, "llm-predictor-0", SM, &selector(text), now());
+        assert_eq!(answer.is_ok(), known, "{text}");
+    }
+}
+
+#[test]
+fn nothing_is_answered_about_what_is_not_listed_yet() {
+    for (unsynced, what, name) in [
+        ("pods", "pods", "llm-predictor-0"),
+        ("pods", "deployments.apps", "llm-predictor"),
+        ("deployments", "inferenceservices.serving.kserve.io", "llm"),
+        ("services", "services", "llm-predictor"),
+        ("nodes", "nodes", "n1"),
+    ] {
+        let mut scene = scene();
+        scene.view.unsynced.insert(unsynced);
+        let snapshot = snapshot(&scene);
+        let why = format!("the cluster's state is not known yet: {unsynced} are not listed");
+        assert!(message(by_name(&snapshot, what, name, SM)).ends_with(&why), "{what}");
+        assert!(message(list(&snapshot, what, "", now())).ends_with(&why), "{what}");
+    }
+    let mut scene = scene();
+    scene.view.unsynced.insert("deployments");
+    assert!(message(external(&snapshot(&scene), SM, "")).ends_with("deployments are not listed"));
+}
+
+#[test]
+fn every_family_is_listed_for_pods_and_nodes_and_every_statistic_for_services() {
+    let snapshot = snapshot(&Scene::new());
+    let families = vocabulary().families.len();
+    let metrics = snapshot.custom_metrics();
+    let count = |name: &str| metrics.iter().filter(|metric| metric.resource.name == name).count();
+    assert_eq!((count("pods"), count("nodes")), (families, families));
+    for services in ["inferenceservices", "deployments", "services"] {
+        assert_eq!(count(services), families * 6);
+    }
+    let p90 = format!("{SM}_p90");
+    assert!(metrics.contains(&CustomMetric {
+        resource: resource("deployments.apps"),
+        scope: Scope::Namespaced,
+        metric: p90.clone()
+    }));
+    assert!(metrics.contains(&CustomMetric { resource: resource("nodes"), scope: Scope::Cluster, metric: SM.into() }));
+    let external = snapshot.external_metrics();
+    assert_eq!(external.len(), families * 6);
+    assert!(external.contains(&ExternalMetricName(p90)));
+}
+
+#[tokio::test]
+async fn r12_a_publisher_that_has_measured_nothing_answers_nothing() {
+    let clock = Clock::start();
+    let publisher = Publisher::new(Arc::new(vocabulary()), clock);
+    let ask =
+        async || publisher.custom_by_name(&resource("pods"), NAMESPACE, "llm-predictor-0", SM, &everything()).await;
+    assert!(message(ask().await).ends_with("the cluster's state is not known yet: pods are not listed"));
+    assert!(publisher.external("prod", SM, &everything()).await.is_err());
+    assert_eq!(publisher.custom_metrics().is_empty(), publisher.external_metrics().is_empty());
+
+    let mut scene = ["0", "1", "2"]
+        .into_iter()
+        .fold(scene(), |scene, n| scene.change_pod(&format!("llm-predictor-{n}"), |pod| pod.started = None));
+    let now = clock.now();
+    scene.pages[0].measured = now;
+    let batches: Vec<_> = scene.pages.iter().cloned().map(Arc::new).collect();
+    let snapshot = |max_age| {
+        Snapshot::build(&batches, Arc::new(scene.view.clone()), Arc::new(vocabulary()), &scene.settings, now, max_age)
+    };
+    publisher.publish(snapshot(Duration::from_mins(10)));
+    assert_eq!(ask().await.unwrap().value.as_f64(), 33.5);
+    publisher.publish(snapshot(Duration::ZERO));
+    assert!(message(ask().await).contains("last measured"), "its own clock is asked at each query");
+}
