@@ -1,9 +1,10 @@
 //! A Kubernetes metrics API server as a library: `custom.metrics.k8s.io` (v1beta1, v1beta2) and `external.metrics.k8s.io`
 //! (v1beta1) behind one narrow [`Provider`] trait. What custom-metrics-apiserver is for Go, this crate is for Rust.
 //!
-//! Implement [`Provider`] over what you know about the world, and hand it to [`router`](router::router): out comes an
-//! `axum::Router` that answers values, discovery (legacy and aggregated), OpenAPI 2 and 3, health, `/version` and
-//! `/metrics`, in JSON and YAML. It answers anyone: authentication, authorization and TLS are layers around it.
+//! Implement [`Provider`] over what you know about the world, and hand it to [`router()`]: out comes an `axum::Router` that
+//! answers values, discovery (legacy and aggregated), OpenAPI 2 and 3, health, `/version` and `/metrics`, in JSON and YAML.
+//! It answers anyone: put [`secure()`] in front of it (who is asking, and may they) and give the result to [`serve()`] (TLS,
+//! and a bound on everything). `examples/fixture` is a complete server.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -38,8 +39,8 @@
 //!     }
 //! }
 //!
-//! let options = apiservice::router::Options::new(Default::default(), || jiff::Timestamp::UNIX_EPOCH);
-//! let app = apiservice::router::router(Arc::new(Nothing), options);
+//! let options = apiservice::Options::new(Default::default(), || jiff::Timestamp::UNIX_EPOCH);
+//! let app = apiservice::router(Arc::new(Nothing), options);
 //! # drop(app);
 //! ```
 //!
@@ -52,6 +53,7 @@
 pub mod api;
 pub mod authentication;
 pub mod authorization;
+pub mod ca_bundle;
 mod decision_cache;
 mod discovery;
 pub mod health;
@@ -82,9 +84,10 @@ pub use provider::{
     CustomMetric, ExternalMetricName, ExternalValue, MetricValue, ObjectName, Provider, Resource, Scope,
 };
 pub use quantity::Quantity;
-pub use router::Options;
+pub use router::{Options, router};
 pub use secure::secure;
 pub use selector::Selector;
 pub use server::{Limits, serve};
 pub use status::Status;
 pub use tls::Tls;
+pub use version::VersionInfo;

@@ -1,0 +1,100 @@
+//! Exporters go wrong at peak: the HPA must freeze and say why, whatever the page says. The incumbent chain (exporter →
+//! Prometheus → prometheus-adapter) was measured to move the wrong way on all of the odd values here, and to serve a dead
+//! exporter's last value as fresh for up to five minutes.
+
+use futures::future::join_all;
+use tidegate::sim::exporter::{Fault, OddValue};
+
+use super::{
+    adapter,
+    namespace::Namespace,
+    workload::{HPA_WOULD_HAVE_ACTED, Load, Workload},
+};
+
+struct Row {
+    /// Name of the row's namespace, and of its result.
+    name: &'static str,
+    fault: Fault,
+    /// What the HPA's condition must quote of our answer.
+    says: &'static str,
+}
+
+const fn row(name: &'static str, fault: Fault, says: &'static str) -> Row {
+    Row { name, fault, says }
+}
+
+/// 0.0004 is not among them: it is a credible value, and a pod that reads it is idle.
+const ROWS: [Row; 14] = [
+    row("nan", Fault::Values(OddValue::NotANumber), "outside of the family's range"),
+    row("infinite", Fault::Values(OddValue::Infinite), "outside of the family's range"),
+    row("negative", Fault::Values(OddValue::Negative), "outside of the family's range"),
+    row("huge", Fault::Values(OddValue::Huge), "outside of the family's range"),
+    row("blank-int32", Fault::Values(OddValue::BlankInt32), "DCGM's blank value"),
+    row("blank-fp64", Fault::Values(OddValue::BlankFp64), "DCGM's blank value"),
+    row("blank-int64", Fault::Values(OddValue::BlankInt64), "DCGM's blank value"),
+    row("text", Fault::Values(OddValue::Text), "last measured"),
+    row("zero-attribution", Fault::ZeroAttribution, "attribution failed"),
+    row("garbage", Fault::Garbage, "last measured"),
+    row("endless", Fault::NeverEnds, "last measured"),
+    row("dead", Fault::Dead, "last measured"),
+    row("hung", Fault::HangBeforeHeaders, "last measured"),
+    row("cut-short", Fault::CutShort, "last measured"),
+];
+
+impl Row {
+    /// Two replicas at 48 % of a target of 50: nothing to do. Then the fault, for longer than the HPA needs to act; then the
+    /// exporter is well again, and only then the load goes, and a replica with it.
+    async fn play(&self) -> Result<(), String> {
+        let namespace = Namespace::new(self.name).await;
+        let workload = Workload::arena(&namespace, 2, 1, Load::Each(48.0)).await?;
+        let timeline = workload.timeline();
+        timeline.until("the HPA reads 48 %", |m| m.active && m.value.as_deref() == Some("48")).await?;
+
+        workload.set_fault(self.fault);
+        let said = format!("the HPA's condition quotes {:?}", self.says);
+        timeline.until(&said, |m| !m.active && m.message.contains(self.says)).await?;
+        timeline.holds("unknown as long as the fault lasts", HPA_WOULD_HAVE_ACTED, |m| !m.active).await?;
+        timeline.all("two replicas during the fault", |m| m.replicas == 2)?;
+
+        workload.set_fault(Fault::None);
+        timeline.until("the HPA reads 48 % again by itself", |m| m.active && m.value.as_deref() == Some("48")).await?;
+        timeline.all("two replicas up to the recovery", |m| m.replicas == 2)?;
+
+        workload.set_load(Load::Each(10.0));
+        timeline.until("one replica after the load", |m| m.replicas == 1).await?;
+        drop(workload);
+        namespace.finish().await;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exporter_that_goes_wrong_at_peak_freezes_the_hpa_which_says_why_and_recovers() {
+    let _adapter = adapter::running().await;
+    let results = join_all(ROWS.iter().map(Row::play)).await;
+    let failed: Vec<String> = ROWS
+        .iter()
+        .zip(results)
+        .filter_map(|(row, result)| Some(format!("[{}] {}", row.name, result.err()?)))
+        .collect();
+    assert!(failed.is_empty(), "{} of {} rows failed:\n{}", failed.len(), ROWS.len(), failed.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_one_of_two_exporters_is_dead_the_idleness_that_the_other_reports_removes_no_replica() {
+    let _adapter = adapter::running().await;
+    let namespace = Namespace::new("half-blind").await;
+    let workload = Workload::arena(&namespace, 2, 2, Load::Each(48.0)).await.unwrap();
+    let timeline = workload.timeline();
+    timeline.until("the HPA reads 48 %", |m| m.active && m.value.as_deref() == Some("48")).await.unwrap();
+
+    workload.set_fault_of(1, Fault::Dead);
+    workload.set_load(Load::Each(10.0));
+    timeline.until("the HPA reads the exporter that lives", |m| m.value.as_deref() == Some("10")).await.unwrap();
+    timeline.holds("two replicas while half is unknown", HPA_WOULD_HAVE_ACTED, |m| m.replicas == 2).await.unwrap();
+
+    workload.set_fault_of(1, Fault::None);
+    timeline.until("one replica once all is known", |m| m.replicas == 1).await.unwrap();
+    drop(workload);
+    namespace.finish().await;
+}
