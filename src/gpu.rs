@@ -137,14 +137,14 @@ pub enum VocabularyError {
         expected: Unit,
     },
     /// More than [`MAX_FAMILIES`].
-    #[error("vocabulary.families: more than {MAX_FAMILIES} families with the built-in ones; remove some")]
+    #[error("vocabulary.families: more than {MAX_FAMILIES} names with the built-in ones; remove some")]
     TooMany,
     /// A label name.
     #[error(transparent)]
     Label(#[from] LabelError),
 }
 
-/// Most families, built in and configured (R22).
+/// Most names of families on pages, built in and configured (R22).
 pub const MAX_FAMILIES: usize = 1000;
 
 /// Largest credible utilization, percent.
@@ -204,6 +204,9 @@ impl Vocabulary {
             if !seen.insert(name) {
                 return Err(VocabularyError::Duplicate { name: name.clone() });
             }
+            if vocabulary.sources.len() >= MAX_FAMILIES {
+                return Err(VocabularyError::TooMany);
+            }
             let scale = Scale::from(*unit);
             let id = match (served_as, vocabulary.sources.get(name.as_bytes())) {
                 (None, Some(known)) => known.family,
@@ -212,7 +215,6 @@ impl Vocabulary {
                     let help = "Configured in vocabulary.families";
                     match vocabulary.by_name(served_as) {
                         Some(id) => id,
-                        None if vocabulary.families.len() == MAX_FAMILIES => return Err(VocabularyError::TooMany),
                         None => vocabulary.add_family(served_as, help, scale.unit()),
                     }
                 }

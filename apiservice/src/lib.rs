@@ -1,16 +1,91 @@
-//! A Kubernetes metrics API server as a library: `custom.metrics.k8s.io` and `external.metrics.k8s.io` behind one
-//! narrow [`Provider`] trait.
+//! A Kubernetes metrics API server as a library: `custom.metrics.k8s.io` (v1beta1, v1beta2) and `external.metrics.k8s.io`
+//! (v1beta1) behind one narrow [`Provider`] trait. What custom-metrics-apiserver is for Go, this crate is for Rust.
+//!
+//! Implement [`Provider`] over what you know about the world, and hand it to [`router`](router::router): out comes an
+//! `axum::Router` that answers values, discovery (legacy and aggregated), OpenAPI 2 and 3, health, `/version` and
+//! `/metrics`, in JSON and YAML. It answers anyone: authentication, authorization and TLS are layers around it.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use apiservice::{CustomMetric, ExternalMetricName, ExternalValue, MetricValue, Provider, Resource, Selector, Status};
+//!
+//! struct Nothing;
+//!
+//! impl Provider for Nothing {
+//!     async fn custom_by_name(
+//!         &self, resource: &Resource, _: Option<&str>, name: &str, metric: &str, _: &Selector,
+//!     ) -> Result<MetricValue, Status> {
+//!         Err(Status::not_found(format!("{metric} of {resource} {name} is not measured")))
+//!     }
+//!
+//!     async fn custom_by_selector(
+//!         &self, _: &Resource, _: Option<&str>, _: &Selector, _: &str, _: &Selector,
+//!     ) -> Result<Vec<MetricValue>, Status> {
+//!         Ok(Vec::new())
+//!     }
+//!
+//!     async fn external(&self, _: &str, _: &str, _: &Selector) -> Result<Vec<ExternalValue>, Status> {
+//!         Ok(Vec::new())
+//!     }
+//!
+//!     fn custom_metrics(&self) -> Vec<CustomMetric> {
+//!         Vec::new()
+//!     }
+//!
+//!     fn external_metrics(&self) -> Vec<ExternalMetricName> {
+//!         Vec::new()
+//!     }
+//! }
+//!
+//! let options = apiservice::router::Options::new(Default::default(), || jiff::Timestamp::UNIX_EPOCH);
+//! let app = apiservice::router::router(Arc::new(Nothing), options);
+//! # drop(app);
+//! ```
+//!
+//! Rules that hold on every path: a value that is not known is never a number; a failure is a `metav1.Status` with a code
+//! of 400 or more; no answer carries `Retry-After`, because the Horizontal Pod Autoscaler would sleep on it; the only verb
+//! is `get`.
 
 #![deny(missing_docs)]
 
+pub mod api;
+pub mod authentication;
+pub mod authorization;
+mod decision_cache;
+mod discovery;
+pub mod health;
+pub mod metrics;
+mod negotiation;
+mod openapi;
+pub mod path;
 pub mod provider;
 pub mod quantity;
+mod query;
+mod refusal;
+pub mod request_path;
+mod response;
+mod review;
+pub mod router;
+mod secure;
 pub mod selector;
+pub mod server;
 pub mod status;
+pub mod tls;
+pub mod version;
+mod wire;
 
+pub use api::{Api, Group};
+pub use authentication::{Authenticator, User};
+pub use authorization::Authorizer;
 pub use provider::{
     CustomMetric, ExternalMetricName, ExternalValue, MetricValue, ObjectName, Provider, Resource, Scope,
 };
 pub use quantity::Quantity;
+pub use router::Options;
+pub use secure::secure;
 pub use selector::Selector;
+pub use server::{Limits, serve};
 pub use status::Status;
+pub use tls::Tls;
+pub use version::VersionInfo;

@@ -1,6 +1,6 @@
 //! What a user of this crate implements.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{collections::BTreeMap, fmt, future::Future, time::Duration};
 
 use jiff::Timestamp;
 
@@ -13,6 +13,14 @@ pub struct Resource {
     pub group: String,
     /// Plural name.
     pub name: String,
+}
+
+impl fmt::Display for Resource {
+    /// As it stands in a path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, name } = self;
+        if group.is_empty() { f.write_str(name) } else { write!(f, "{name}.{group}") }
+    }
 }
 
 /// Whether the described objects live in namespaces.

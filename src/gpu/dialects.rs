@@ -249,6 +249,3 @@ pub(super) struct Told<'a> {
     pub(super) pod_uid: Option<Label<'a>>,
     pub(super) index: Option<Label<'a>>,
 }
-
-#[cfg(test)]
-mod tests;

@@ -18,10 +18,12 @@ pub enum Scale {
     Percent,
     /// 0..1, and the operator has said so.
     Ratio,
-    /// 0..1 by the exporter's text, 0..100 by its table: a value above 1 on a page makes the family a percentage there.
+    /// 0..1 by the exporter's text, 0..100 by its table: a value above 1 (by more than rounding) on a page makes the
+    /// family a percentage there.
     RatioOrPercent,
-    /// 0..1 since dcgm-exporter 4.9, but in older headers the same name is an alias of an integer percentage: a value
-    /// above 1 makes it a percentage, a fraction makes it a ratio, and a 1 on a page with neither is unknown.
+    /// 0..1 since dcgm-exporter 4.9, but in older headers the same name is an alias of an integer percentage: one value
+    /// with a decimal point makes it a ratio on that page, otherwise a value above 1 makes it a percentage, and a 1 on a
+    /// page with neither is unknown.
     RatioOrInteger,
     /// 2^20 bytes.
     Mebibytes,
@@ -49,6 +51,9 @@ impl Scale {
         }
     }
 }
+
+/// The family of which dcgm-exporter reports pods too, as the sum of their processes' last samples.
+pub(super) const POD_SUMS: &str = "DCGM_FI_DEV_GPU_UTIL";
 
 /// One built-in family: name, help, and its names on pages with their scales. The first name is heard where a page has
 /// several.

@@ -11,9 +11,9 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    CardId, Owner, Sample, Scale, Source, Vocabulary,
+    CardId, FamilyId, Owner, Sample, Scale, Source, Vocabulary,
     dialects::{Dialect, Told},
-    range,
+    families, range,
 };
 use crate::{
     exposition::{Format, Label, Limits, Line, Parser},
@@ -81,12 +81,20 @@ struct Row {
     timestamp: Option<Timestamp>,
 }
 
+type CardOfFamily = (FamilyId, Option<Arc<str>>, CardId);
+
+impl Row {
+    fn card_of_family(&self) -> CardOfFamily {
+        (self.source.family, self.node.clone(), self.card.clone())
+    }
+}
+
 /// What the page tells about a source whose scale is open.
 #[derive(Default)]
 struct Evidence {
-    /// A value above 1: percent.
+    /// A value above 1.
     above_one: bool,
-    /// A value with a fraction: a ratio, unless something is above 1.
+    /// A value that is not written as a whole number.
     fraction: bool,
 }
 
@@ -96,8 +104,8 @@ struct Draft<'a> {
     bad_lines: BTreeMap<BadLine, u64>,
     names: HashMap<&'a [u8], Arc<str>>,
     evidence: BTreeMap<u16, Evidence>,
-    /// Lowest rank of the names under which each family is on the page.
-    heard: BTreeMap<super::FamilyId, u16>,
+    /// The lowest and the highest rank of the names under which each family is on the page.
+    ranks: BTreeMap<FamilyId, (u16, u16)>,
     /// `pod` and `namespace` of lines whose workload is named otherwise: the exporter's own pods.
     scrapers: BTreeSet<(Arc<str>, Arc<str>)>,
 }
@@ -127,12 +135,12 @@ impl<'a> Draft<'a> {
             }
             return;
         };
-        let rank = self.heard.entry(source.family).or_insert(source.rank);
-        *rank = source.rank.min(*rank);
+        let (lowest, highest) = self.ranks.entry(source.family).or_insert((source.rank, source.rank));
+        (*lowest, *highest) = (source.rank.min(*lowest), source.rank.max(*highest));
         if let Some(value) = value.filter(|value| credible_percent(*value)) {
             let evidence = self.evidence.entry(source.rank).or_default();
             evidence.above_one |= value > range::LEEWAY;
-            evidence.fraction |= !integer && value > 0.0 && value <= range::LEEWAY;
+            evidence.fraction |= !integer;
         }
         if let (true, Some((namespace, pod))) = (told.dialect < Dialect::Plain, told.plain) {
             let own = (self.name(namespace), self.name(pod));
@@ -162,19 +170,34 @@ impl<'a> Draft<'a> {
         self.rows.push(row);
     }
 
+    /// For each card of a family that is on the page under several names: the rank of the one that is heard. By card,
+    /// because one page can bring the lines of an older and a newer exporter together.
+    fn heard(&self) -> BTreeMap<CardOfFamily, u16> {
+        let several =
+            |row: &&Row| self.ranks.get(&row.source.family).is_some_and(|(lowest, highest)| lowest != highest);
+        let mut heard = BTreeMap::new();
+        for row in self.rows.iter().filter(several) {
+            let rank = heard.entry(row.card_of_family()).or_insert(row.source.rank);
+            *rank = row.source.rank.min(*rank);
+        }
+        heard
+    }
+
     fn finish(self, vocabulary: &Vocabulary, measured: Timestamp) -> Page {
-        let Self { rows, bad_lines, evidence, heard, scrapers, .. } = self;
+        let heard = self.heard();
+        let Self { rows, bad_lines, evidence, scrapers, .. } = self;
         let mut page = Page { samples: Vec::with_capacity(rows.len()), timestamps: BTreeMap::new(), bad_lines };
         for row in rows {
-            let Row { source, card, node, mut owner, plain, process, value, timestamp } = row;
-            if heard.get(&source.family) != Some(&source.rank) {
-                continue; // the page has the family under a better name too
+            if !heard.is_empty() && heard.get(&row.card_of_family()).is_some_and(|rank| *rank != row.source.rank) {
+                continue; // the page has the card's family under a better name too
             }
+            let Row { source, card, node, mut owner, plain, process, value, timestamp } = row;
             if plain && owner.as_ref().is_some_and(|o| scrapers.contains(&(o.namespace.clone(), o.pod.clone()))) {
                 owner = None;
             }
             let family = vocabulary.family(source.family);
-            let leeway = if owner.is_some() { range::POD_SUM_LEEWAY } else { range::LEEWAY };
+            let pod_sum = owner.is_some() && process.is_none() && *family.name == *families::POD_SUMS;
+            let leeway = if pod_sum { range::POD_SUM_LEEWAY } else { range::LEEWAY };
             let reading = value.ok_or(Unknown::Malformed).and_then(|value| {
                 let factor = factor(source, value, evidence.get(&source.rank))?;
                 range::check(value, factor, family.unit, family.max, leeway)
@@ -204,7 +227,8 @@ fn credible_percent(value: f64) -> bool {
 fn factor(source: Source, value: f64, evidence: Option<&Evidence>) -> Result<f64, Unknown> {
     let (above_one, fraction) = evidence.map_or((false, false), |e| (e.above_one, e.fraction));
     match source.scale {
-        Scale::RatioOrPercent | Scale::RatioOrInteger if above_one => Ok(1.0),
+        Scale::RatioOrPercent if above_one => Ok(1.0),
+        Scale::RatioOrInteger if !fraction && above_one => Ok(1.0),
         Scale::RatioOrInteger if !fraction && credible_percent(value) && value > 0.0 => {
             Err(Unknown::Ambiguous(format!(
                 "the exporter reports {value}, and nothing on its page tells a ratio from a percentage; \

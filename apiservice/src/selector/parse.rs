@@ -40,7 +40,7 @@ impl FromStr for Selector {
     }
 }
 
-fn requirement<'t>(tokens: &mut Tokens<'t>) -> Result<Requirement, ParseSelectorError> {
+fn requirement(tokens: &mut Tokens<'_>) -> Result<Requirement, ParseSelectorError> {
     let absent = tokens.peek() == Some(Token::Not);
     if absent {
         tokens.next();

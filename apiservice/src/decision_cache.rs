@@ -1,0 +1,175 @@
+//! A bounded cache for questions that only the Kubernetes API server can answer: who is this token, may this user.
+//!
+//! Each answer lives for a fixed time. Callers that ask the same question while it is being asked share one lookup. A
+//! lookup runs in its own task with a deadline, so that a client that hangs up neither cancels it for the others nor
+//! leaves it undone. Failures are shared with those who wait and never kept.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// How long an answer is believed: the reference server's default for TokenReview and for both verdicts of
+/// SubjectAccessReview.
+pub(crate) const TTL: Duration = Duration::from_secs(10);
+/// How long the API server may take to answer.
+pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Answers kept at most; beyond, the oldest goes first.
+const CAPACITY: usize = 4096;
+/// Questions under way at most; beyond, a new one is refused with [`LookupError::Busy`].
+const PENDING: usize = 512;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LookupError {
+    /// The API server could not be reached, refused us, or answered something unreadable.
+    #[error("the Kubernetes API server gave no answer: {0}")]
+    Failed(Arc<str>),
+    /// No answer in time.
+    #[error("the Kubernetes API server gave no answer within {} s", LOOKUP_TIMEOUT.as_secs())]
+    TimedOut,
+    /// Too many questions under way.
+    #[error("{PENDING} questions to the Kubernetes API server are under way already")]
+    Busy,
+}
+
+impl LookupError {
+    /// From any error of the client.
+    pub(crate) fn failed(error: &impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string().into())
+    }
+}
+
+/// A question, as a digest: neither tokens nor long user records are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key([u8; 32]);
+
+impl Key {
+    /// SHA-256 of the question.
+    pub(crate) fn of(question: &[u8]) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, question);
+        let mut key = [0; 32];
+        key.copy_from_slice(digest.as_ref());
+        Self(key)
+    }
+}
+
+type Lookup<V> = Shared<BoxFuture<'static, Result<V, LookupError>>>;
+
+enum Slot<V> {
+    Ready { value: V, until: Instant },
+    Pending(Lookup<V>),
+}
+
+struct Slots<V> {
+    by_key: HashMap<Key, Slot<V>>,
+    /// Ready slots by expiry; the time to live is constant, so the front expires first.
+    order: VecDeque<(Instant, Key)>,
+    pending: usize,
+}
+
+impl<V> Slots<V> {
+    /// Takes the front of `order` and its slot, unless that slot has been renewed since.
+    fn forget_oldest(&mut self) {
+        if let Some((until, key)) = self.order.pop_front()
+            && matches!(self.by_key.get(&key), Some(Slot::Ready { until: kept, .. }) if *kept == until)
+        {
+            self.by_key.remove(&key);
+        }
+    }
+
+    fn settle(&mut self, key: Key, answer: Option<V>, now: Instant) {
+        self.pending -= 1;
+        while self.order.front().is_some_and(|(until, _)| *until <= now) || self.order.len() >= CAPACITY {
+            self.forget_oldest();
+        }
+        if let Some(value) = answer {
+            let until = now + TTL;
+            self.order.push_back((until, key));
+            self.by_key.insert(key, Slot::Ready { value, until });
+        } else {
+            self.by_key.remove(&key);
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct DecisionCache<V> {
+    slots: Arc<Mutex<Slots<V>>>,
+}
+
+impl<V> std::fmt::Debug for DecisionCache<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DecisionCache").field("slots", &self.slots.lock().by_key.len()).finish()
+    }
+}
+
+/// Settles its slot when it is dropped, so also when the lookup panics or the runtime stops.
+struct Settle<V> {
+    slots: Arc<Mutex<Slots<V>>>,
+    key: Key,
+    answer: Option<V>,
+}
+
+impl<V> Drop for Settle<V> {
+    fn drop(&mut self) {
+        let answer = self.answer.take();
+        self.slots.lock().settle(self.key, answer, Instant::now());
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> DecisionCache<V> {
+    /// An empty cache.
+    pub(crate) fn new() -> Self {
+        Self { slots: Arc::new(Mutex::new(Slots { by_key: HashMap::new(), order: VecDeque::new(), pending: 0 })) }
+    }
+
+    /// The answer to `key`: kept, under way, or by `lookup`.
+    pub(crate) async fn get<F>(&self, key: Key, lookup: impl FnOnce() -> F + Send) -> Result<V, LookupError>
+    where
+        F: Future<Output = Result<V, LookupError>> + Send + 'static,
+    {
+        let pending = {
+            let mut slots = self.slots.lock();
+            match slots.by_key.get(&key) {
+                Some(Slot::Ready { value, until }) if *until > Instant::now() => return Ok(value.clone()),
+                Some(Slot::Pending(pending)) => pending.clone(),
+                _ => {
+                    if slots.pending >= PENDING {
+                        return Err(LookupError::Busy);
+                    }
+                    slots.pending += 1;
+                    let pending = self.start(key, lookup());
+                    slots.by_key.insert(key, Slot::Pending(pending.clone()));
+                    pending
+                }
+            }
+        };
+        pending.await
+    }
+
+    fn start<F>(&self, key: Key, lookup: F) -> Lookup<V>
+    where
+        F: Future<Output = Result<V, LookupError>> + Send + 'static,
+    {
+        // Made before the task is: a task that never runs settles too.
+        let settle = Settle { slots: Arc::clone(&self.slots), key, answer: None };
+        let task = tokio::spawn(async move {
+            // Moves in as a whole: a closure that only names a field would leave the guard outside.
+            let mut settle = settle;
+            let result = tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await.unwrap_or(Err(LookupError::TimedOut));
+            settle.answer = result.as_ref().ok().cloned();
+            result
+        });
+        async move { task.await.unwrap_or_else(|error| Err(LookupError::failed(&error))) }.boxed().shared()
+    }
+}

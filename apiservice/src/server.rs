@@ -1,0 +1,127 @@
+//! The accept loop: TLS, HTTP/1.1 and HTTP/2, with a bound on everything that a client could otherwise hold on to.
+//!
+//! `axum::serve` offers neither TLS nor these bounds, and axum's TLS companion does not hand the peer's certificate to
+//! handlers.
+
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+};
+
+use crate::tls::Tls;
+
+mod activity;
+mod connection;
+
+/// What one client, and all of them, may take. Each field says what happens beyond it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections; beyond, no more are accepted until one closes, and the kernel's bounded backlog holds them.
+    pub connections: usize,
+    /// From accept to the end of the TLS handshake; beyond, the connection is closed.
+    pub handshake: Duration,
+    /// Bytes of a request's head; beyond, 431. The default is the reference server's.
+    pub header_bytes: u32,
+    /// Number of header lines over HTTP/1.1; beyond, 431. A user with many groups has many.
+    pub header_count: usize,
+    /// To read a request's head, and over HTTP/1.1 to wait for one; beyond, the connection is closed.
+    pub header_read: Duration,
+    /// For a handler to answer; beyond, 504.
+    pub request: Duration,
+    /// Without a request under way; beyond, the connection is closed. Also how long a client may take to read an answer.
+    pub idle: Duration,
+    /// Requests under way on one HTTP/2 connection; beyond, clients wait (the aggregator sends all on few connections).
+    pub streams: u32,
+    /// For requests under way at shutdown; beyond, their connections are dropped.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            handshake: Duration::from_secs(10),
+            header_bytes: 1 << 20,
+            header_count: 1024,
+            header_read: Duration::from_secs(30),
+            request: Duration::from_mins(1),
+            idle: Duration::from_mins(3),
+            streams: 250,
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+/// After a failed `accept` (out of file descriptors): long enough not to spin, short enough not to be noticed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `app` on `listener` until `shutdown`, then finishes what is under way and returns.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Tls,
+    app: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let limits = Arc::new(limits);
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let (closing, closes) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => {}
+            (stream, remote, slot) = accept(&listener, &slots) => {
+                let connection = connection::Connection {
+                    remote,
+                    app: app.clone(),
+                    limits: Arc::clone(&limits),
+                    closes: closes.clone(),
+                };
+                let tls = tls.clone();
+                connections.spawn(async move {
+                    connection.run(stream, &tls).await;
+                    drop(slot);
+                });
+            }
+        }
+    }
+    drop(listener);
+    closing.send_replace(true);
+    let drained = tokio::time::timeout(limits.drain, async { while connections.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        tracing::warn!(connections = connections.len(), "requests were still under way after the drain time: dropped");
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+/// The next connection, once there is a slot for it. Safe to cancel.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, std::net::SocketAddr, OwnedSemaphorePermit) {
+    let slot = match Arc::clone(slots).acquire_owned().await {
+        Ok(slot) => slot,
+        // Nobody closes the semaphore; were it closed, no connection may be accepted.
+        Err(_) => std::future::pending().await,
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => return (stream, remote, slot),
+            Err(error) => {
+                // A client that left before it was accepted needs no pause; the rest are shortages of ours.
+                if error.kind() != io::ErrorKind::ConnectionAborted {
+                    tracing::warn!(%error, "cannot accept connections; trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
