@@ -16,6 +16,8 @@ mod secure;
 pub mod selector;
 pub mod server;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 
 pub use authentication::{Authenticator, User};
