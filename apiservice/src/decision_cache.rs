@@ -126,7 +126,7 @@ pub(crate) struct DecisionCache<V> {
 
 impl<V> std::fmt::Debug for DecisionCache<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DecisionCache").field("slots", &self.slots.lock().by_key.len()).finish()
+        f.debug_struct("DecisionCache").field("slots", &self.slots.lock().by_key.len()).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,8 @@
 //! A Kubernetes metrics API server as a library: `custom.metrics.k8s.io` and `external.metrics.k8s.io` behind one
 //! narrow [`Provider`] trait.
+//!
+//! The final binary picks the Kubernetes version: it enables one `v1_*` feature (or `latest`) of `k8s-openapi`. This crate
+//! enables none, so building it alone, without its development dependencies, needs `K8S_OPENAPI_ENABLED_VERSION`.
 
 #![deny(missing_docs)]
 

@@ -115,14 +115,14 @@ async fn the_oldest_answers_go_when_there_are_too_many() {
 #[tokio::test]
 async fn too_many_questions_under_way_are_refused() {
     let (mut cache, _) = cache::<()>();
-    cache.lookup_timeout = Duration::from_millis(200);
+    cache.lookup_timeout = Duration::from_secs(2);
     let cache = Arc::new(cache);
     let mut waiting = tokio::task::JoinSet::new();
     for number in 0..PENDING {
         let cache = Arc::clone(&cache);
         waiting.spawn(async move { cache.get(key(number), std::future::pending).await });
     }
-    tokio::task::yield_now().await;
+    crate::testing::eventually("all are under way", || cache.slots.lock().pending == PENDING).await;
     assert_eq!(cache.get(key(PENDING), || async { Ok(()) }).await, Err(LookupError::Busy));
     while waiting.join_next().await.is_some() {}
     assert_eq!(cache.get(key(PENDING), || async { Ok(()) }).await, Ok(()));

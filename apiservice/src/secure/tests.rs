@@ -63,6 +63,9 @@ fn trust(client_ca: &Ca, proxy_ca: &Ca) -> Trust {
     }
 }
 
+/// Case, certificate, headers → code, user.
+type Case<'a> = (&'a str, Option<&'a Issued>, &'a [(&'a str, &'a str)], u16, &'a str);
+
 const POD: &str = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/prod/pods/llm-0/load";
 
 #[tokio::test]
@@ -85,7 +88,6 @@ async fn credentials_have_the_results_of_the_reference_server() {
     let dave = ("X-Remote-User", "dave");
     let good = ("Authorization", "Bearer good");
     let bad = ("Authorization", "Bearer bad");
-    type Case<'a> = (&'a str, Option<&'a Issued>, &'a [(&'a str, &'a str)], u16, &'a str);
     let cases: &[Case<'_>] = &[
         ("proxy cert + X-Remote-User", Some(&scene.proxy), &[dave], 200, "dave"),
         ("proxy cert, CN not allowed", Some(&stranger_proxy), &[dave], 401, ""),

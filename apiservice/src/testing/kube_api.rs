@@ -33,6 +33,9 @@ struct Told {
     conflicts: usize,
 }
 
+/// What the handler shares with the tests: what it is told, and changes of objects with their paths.
+type Shared = (Arc<Mutex<Told>>, broadcast::Sender<(String, Value)>);
+
 /// The server; a clone is the same one.
 #[derive(Clone)]
 pub(crate) struct KubeApi {
@@ -151,12 +154,17 @@ fn failure(code: StatusCode, reason: &str) -> Response {
     (code, Json(status)).into_response()
 }
 
-async fn answer(
-    State((told, events)): State<(Arc<Mutex<Told>>, broadcast::Sender<(String, Value)>)>,
-    method: Method,
-    uri: Uri,
-    body: Bytes,
-) -> Response {
+fn parameter(query: &str, name: &str) -> String {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default();
+    percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned()
+}
+
+/// The NAME of `fieldSelector=metadata.name=NAME`.
+fn selected_name(query: &str) -> String {
+    parameter(query, "fieldSelector").trim_start_matches("metadata.name=").to_owned()
+}
+
+async fn answer(State((told, events)): State<Shared>, method: Method, uri: Uri, body: Bytes) -> Response {
     let delay = told.lock().delay;
     tokio::time::sleep(delay).await;
     let path = uri.path();
@@ -180,32 +188,29 @@ async fn answer(
     let query = uri.query().unwrap_or_default();
     if method == Method::GET && query.contains("fieldSelector=") {
         return if query.contains("watch=true") {
-            let wanted = percent_encoding::percent_decode_str(query).decode_utf8_lossy().into_owned();
-            let prefix = path.to_owned();
-            let stream = stream::unfold(events.subscribe(), |mut events| async {
+            // What happened since the version that the client knows comes first, as from etcd.
+            let since: u64 = parameter(query, "resourceVersion").parse().unwrap_or(0);
+            let mut missed: Vec<_> = told
+                .objects
+                .iter()
+                .filter(|(_, object)| {
+                    object["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap() > since
+                })
+                .map(|(path, object)| (path.clone(), json!({"type": "MODIFIED", "object": object})))
+                .collect();
+            missed.sort_by_key(|(_, event)| event["object"]["metadata"]["resourceVersion"].to_string());
+            let coming = stream::unfold(events.subscribe(), |mut events| async {
                 let event = events.recv().await.ok()?;
                 Some((event, events))
-            })
-            .filter_map(move |(path, event)| {
-                let ours = path.strip_prefix(&prefix).is_some_and(|name| {
-                    wanted.contains(&format!("metadata.name={}&", &name[1..]))
-                        || wanted.ends_with(&format!("metadata.name={}", &name[1..]))
-                });
-                std::future::ready(ours.then(|| Ok::<_, std::convert::Infallible>(format!("{event}\n"))))
+            });
+            let wanted = format!("{path}/{}", selected_name(query));
+            let stream = stream::iter(missed).chain(coming).filter_map(move |(path, event)| {
+                std::future::ready((path == wanted).then(|| Ok::<_, std::convert::Infallible>(format!("{event}\n"))))
             });
             Response::new(Body::from_stream(stream))
         } else {
-            let wanted = percent_encoding::percent_decode_str(query).decode_utf8_lossy().into_owned();
-            let items: Vec<_> = told
-                .objects
-                .iter()
-                .filter(|(object, _)| {
-                    object
-                        .strip_prefix(path)
-                        .is_some_and(|name| wanted.contains(&format!("metadata.name={}", &name[1..])))
-                })
-                .map(|(_, object)| object.clone())
-                .collect();
+            let items: Vec<_> =
+                told.objects.get(&format!("{path}/{}", selected_name(query))).cloned().into_iter().collect();
             let version = told.version.to_string();
             Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items}))
                 .into_response()

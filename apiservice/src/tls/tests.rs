@@ -123,10 +123,11 @@ async fn files_are_replaced_while_requests_run_and_none_fails() {
 async fn tls_1_1_and_older_is_not_spoken() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let server = Server::start(Router::new(), Limits::default()).await;
-    // A ClientHello of TLS 1.1 (RFC 4346): version 3.2, one cipher suite, no extensions.
-    let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
+    // A ClientHello of TLS 1.1 (RFC 4346): version 3.2, one cipher suite, and signature algorithms, so that nothing but
+    // the version is wrong with it.
+    let mut hello = vec![0x16, 3, 1, 0, 55, 1, 0, 0, 51, 3, 2];
     hello.extend([7; 32]);
-    hello.extend([0, 0, 2, 0xc0, 0x13, 1, 0]);
+    hello.extend([0, 0, 2, 0xc0, 0x13, 1, 0, 0, 8, 0, 13, 0, 4, 0, 2, 4, 3]);
     let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&hello).await.unwrap();
     let mut alert = Vec::new();
