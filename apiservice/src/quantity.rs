@@ -108,16 +108,29 @@ impl fmt::Display for Quantity {
         if self.nanos < 0 {
             f.write_char('-')?;
         }
-        let mut mantissa = self.nanos.unsigned_abs();
-        let mut suffix = 0;
-        while suffix + 1 < SUFFIXES.len() && mantissa.is_multiple_of(1000) {
-            mantissa /= 1000;
-            suffix += 1;
-        }
-        match u64::try_from(mantissa) {
-            Ok(small) => write!(f, "{small}")?, // 64-bit formatting is several times faster than 128-bit
-            Err(_) => write!(f, "{mantissa}")?,
-        }
+        let nanos = self.nanos.unsigned_abs();
+        // Up to 18 billion units fit 64 bits, in which dividing and formatting are several times faster.
+        let suffix = match u64::try_from(nanos) {
+            Ok(mut mantissa) => {
+                let mut suffix = 0;
+                while suffix + 1 < SUFFIXES.len() && mantissa.is_multiple_of(1000) {
+                    mantissa /= 1000;
+                    suffix += 1;
+                }
+                write!(f, "{mantissa}")?;
+                suffix
+            }
+            Err(_) => {
+                let mut mantissa = nanos;
+                let mut suffix = 0;
+                while suffix + 1 < SUFFIXES.len() && mantissa.is_multiple_of(1000) {
+                    mantissa /= 1000;
+                    suffix += 1;
+                }
+                write!(f, "{mantissa}")?;
+                suffix
+            }
+        };
         f.write_str(SUFFIXES[suffix])
     }
 }
