@@ -108,29 +108,23 @@ impl fmt::Display for Quantity {
         if self.nanos < 0 {
             f.write_char('-')?;
         }
-        let nanos = self.nanos.unsigned_abs();
-        // Up to 18 billion units fit 64 bits, in which dividing and formatting are several times faster.
-        let suffix = match u64::try_from(nanos) {
-            Ok(mut mantissa) => {
-                let mut suffix = 0;
-                while suffix + 1 < SUFFIXES.len() && mantissa.is_multiple_of(1000) {
-                    mantissa /= 1000;
-                    suffix += 1;
-                }
-                write!(f, "{mantissa}")?;
-                suffix
+        let mut wide = self.nanos.unsigned_abs();
+        let mut suffix = 0;
+        let is_last = |suffix| suffix + 1 == SUFFIXES.len();
+        while wide > u128::from(u64::MAX) && wide.is_multiple_of(1000) && !is_last(suffix) {
+            wide /= 1000;
+            suffix += 1;
+        }
+        // 64 bits hold all but the rarest, and dividing and formatting are several times faster in them.
+        if let Ok(mut mantissa) = u64::try_from(wide) {
+            while mantissa.is_multiple_of(1000) && !is_last(suffix) {
+                mantissa /= 1000;
+                suffix += 1;
             }
-            Err(_) => {
-                let mut mantissa = nanos;
-                let mut suffix = 0;
-                while suffix + 1 < SUFFIXES.len() && mantissa.is_multiple_of(1000) {
-                    mantissa /= 1000;
-                    suffix += 1;
-                }
-                write!(f, "{mantissa}")?;
-                suffix
-            }
-        };
+            write!(f, "{mantissa}")?;
+        } else {
+            write!(f, "{wide}")?;
+        }
         f.write_str(SUFFIXES[suffix])
     }
 }
