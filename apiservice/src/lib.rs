@@ -47,6 +47,9 @@
 //! Rules that hold on every path: a value that is not known is never a number; a failure is a `metav1.Status` with a code
 //! of 400 or more; no answer carries `Retry-After`, because the Horizontal Pod Autoscaler would sleep on it; the only verb
 //! is `get`.
+//!
+//! The final binary picks the Kubernetes version: it enables one `v1_*` feature (or `latest`) of `k8s-openapi`. This crate
+//! enables none, so building it alone, without its development dependencies, needs `K8S_OPENAPI_ENABLED_VERSION`.
 
 #![deny(missing_docs)]
 
@@ -73,6 +76,8 @@ mod secure;
 pub mod selector;
 pub mod server;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod version;
 mod wire;
