@@ -21,8 +21,8 @@ const EXAMPLES: &str = "Examples:
   tidegate demo --speed 5 --json | jq -c '{time, ready, desired}'
   tidegate demo --speed 0.05      # in real time: twenty minutes
 
-The exit status is 0 if the scene played as described: up to 3 replicas, back to 1, no replica removed that the
-load warranted, and each fault seen as unknown.";
+Exit status 0: the scene played as described. Up to 3 replicas and back to 1, none removed
+that the load warranted, each fault seen as unknown.";
 
 /// The first line of the output, whatever its form.
 const WHAT_IS_SIMULATED: &str = "tidegate demo. Simulated: GPUs, pods, load and the autoscaler (a model of the HPA). Real: exporter pages over \
