@@ -9,6 +9,7 @@
 //!
 //! A module knows the stages before it by their types only.
 
+pub mod adapter;
 pub mod attribution;
 pub mod cli;
 pub mod clock;

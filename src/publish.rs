@@ -18,8 +18,10 @@
 //! that demands one matches nothing.
 
 mod custom;
+pub mod cycle;
 mod external;
 mod lookup;
+pub mod passthrough;
 mod words;
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 pub mod measured;
 pub mod process;
 pub mod server;
-pub mod text;
 
 use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeLabelSet},

@@ -52,6 +52,7 @@
 pub mod api;
 pub mod authentication;
 pub mod authorization;
+pub mod ca_bundle;
 mod decision_cache;
 mod discovery;
 pub mod health;

@@ -126,3 +126,45 @@ pub trait Provider: Send + Sync + 'static {
     /// All external metrics, for discovery. Must not fail.
     fn external_metrics(&self) -> Vec<ExternalMetricName>;
 }
+
+/// A provider may be shared with whoever feeds it.
+impl<P: Provider> Provider for std::sync::Arc<P> {
+    fn custom_by_name(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        metric: &str,
+        metric_selector: &Selector,
+    ) -> impl Future<Output = Result<MetricValue, Status>> + Send {
+        self.as_ref().custom_by_name(resource, namespace, name, metric, metric_selector)
+    }
+
+    fn custom_by_selector(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        objects: &Selector,
+        metric: &str,
+        metric_selector: &Selector,
+    ) -> impl Future<Output = Result<Vec<MetricValue>, Status>> + Send {
+        self.as_ref().custom_by_selector(resource, namespace, objects, metric, metric_selector)
+    }
+
+    fn external(
+        &self,
+        namespace: &str,
+        metric: &str,
+        selector: &Selector,
+    ) -> impl Future<Output = Result<Vec<ExternalValue>, Status>> + Send {
+        self.as_ref().external(namespace, metric, selector)
+    }
+
+    fn custom_metrics(&self) -> Vec<CustomMetric> {
+        self.as_ref().custom_metrics()
+    }
+
+    fn external_metrics(&self) -> Vec<ExternalMetricName> {
+        self.as_ref().external_metrics()
+    }
+}

@@ -14,8 +14,12 @@ use rustls::{
 
 mod client_certificate;
 pub mod files;
+pub mod self_made;
+pub mod shared;
 
 pub use files::CertificateFiles;
+pub use self_made::{SelfMade, ServiceName};
+pub use shared::SharedCertificate;
 
 /// Why a certificate cannot be served.
 #[derive(Debug, thiserror::Error)]

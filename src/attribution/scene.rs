@@ -12,7 +12,7 @@ use super::{PodReading, Readings, Statistic, attribute};
 use crate::{
     cluster::{Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, Phase, Pod, PodState, View},
     config::Aggregate,
-    gpu::{CardId, Family, FamilyId, Owner, Sample, Unit, Vocabulary},
+    gpu::{CardId, FamilyId, Owner, Sample, Vocabulary},
     reading::{Measured, Reading, Unknown},
     scrape::{Batch, TargetId},
 };
@@ -22,12 +22,12 @@ pub(crate) const MEM: &str = "DCGM_CUSTOM_PROCESS_MEM_USED";
 pub(crate) const GPU: &str = "DCGM_FI_DEV_GPU_UTIL";
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(30);
 
-const FAMILIES: [(&str, &str, Unit); 5] = [
-    ("SM", SM, Unit::Percent),
-    ("ENC", "DCGM_CUSTOM_PROCESS_ENCODE_UTIL", Unit::Percent),
-    ("MEM", MEM, Unit::Mebibytes),
-    ("GPU", GPU, Unit::Percent),
-    ("GR", "DCGM_FI_PROF_GR_ENGINE_ACTIVE", Unit::Percent),
+const FAMILIES: [(&str, &str); 5] = [
+    ("SM", SM),
+    ("ENC", "DCGM_CUSTOM_PROCESS_ENCODE_UTIL"),
+    ("MEM", MEM),
+    ("GPU", GPU),
+    ("GR", "DCGM_FI_PROF_GR_ENGINE_ACTIVE"),
 ];
 
 pub(crate) fn now() -> Timestamp {
@@ -43,12 +43,12 @@ pub(crate) fn key(name: &str) -> ObjectKey {
 }
 
 pub(crate) fn vocabulary() -> Vocabulary {
-    let family = |(_, name, unit): (_, &str, _)| Family { name: name.into(), unit, max: 1e6, help: "".into() };
-    Vocabulary { families: FAMILIES.map(family).into() }
+    Vocabulary::default()
 }
 
 pub(crate) fn family(name: &str) -> FamilyId {
-    FamilyId(FAMILIES.iter().position(|(short, long, _)| *short == name || *long == name).unwrap() as u16)
+    let long = FAMILIES.iter().find(|(short, _)| *short == name).map_or(name, |(_, long)| long);
+    vocabulary().by_name(long).unwrap()
 }
 
 /// A page of target `exporter` on node `n1`, one second old.

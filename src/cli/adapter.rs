@@ -5,7 +5,11 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use clap::ValueEnum;
 
-use crate::config::{Access, Config, Discovery, Duration, LogFormat, Preset, UrlTarget};
+use crate::{
+    adapter,
+    config::{Access, Config, Discovery, Duration, LogFormat, Preset, UrlTarget},
+    telemetry,
+};
 
 const EXAMPLES: &str = "Examples:
   tidegate adapter --discover ack-gpu-exporter
@@ -134,10 +138,43 @@ impl Args {
 /// Settings that cannot work, a cluster that cannot be reached at start, an address that cannot be bound.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let print_config = args.print_config;
-    let (settings, _kubeconfig) = args.settings()?;
+    let (settings, kubeconfig) = args.settings()?;
     if print_config {
         print!("{}", serde_saphyr::to_string(&settings).context("the settings cannot be written as YAML")?);
         return Ok(ExitCode::SUCCESS);
     }
-    anyhow::bail!("not wired yet")
+    telemetry::start_logs(&settings.telemetry)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(async {
+        let client = client(kubeconfig).await?;
+        adapter::run(settings, client, signal()).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn client(kubeconfig: Option<PathBuf>) -> anyhow::Result<kube::Client> {
+    let config = match kubeconfig {
+        Some(path) => {
+            let file = kube::config::Kubeconfig::read_from(&path)
+                .with_context(|| format!("--kubeconfig {}", path.display()))?;
+            kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
+                .await
+                .with_context(|| format!("--kubeconfig {}", path.display()))?
+        }
+        None => kube::Config::infer().await.context(
+            "no cluster to talk to: neither a service account nor a kubeconfig was found; give --kubeconfig FILE",
+        )?,
+    };
+    kube::Client::try_from(config).context("the cluster's address or credentials cannot be used")
+}
+
+/// Completes at SIGTERM or SIGINT.
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("told to stop: draining");
 }

@@ -251,7 +251,7 @@ impl Way {
     }
 }
 
-fn access_error(field: &'static str, path: &Path, reason: impl ToString) -> ScrapeError {
+fn access_error(field: &'static str, path: &Path, reason: impl std::fmt::Display) -> ScrapeError {
     ScrapeError::Access { field, path: path.display().to_string(), reason: reason.to_string() }
 }
 

@@ -170,7 +170,8 @@ impl ScrapeError {
 fn tls_words(error: &rustls::Error) -> String {
     use rustls::{CertificateError, Error};
     match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // The second is what a CA of the same name with another key comes to.
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "the certificate's issuer is not trusted; set access.caFile to its CA".into()
         }
         Error::InvalidMessage(_) => format!("the target does not speak TLS here; is it plain http? ({error})"),

@@ -110,9 +110,8 @@ async fn attempt(
 fn judge_head(response: &Response) -> Result<(Format, bool), ScrapeError> {
     let headers = response.headers();
     let status = response.status();
-    if status.is_redirection() {
-        let location = headers.get(header::LOCATION).map_or("nowhere".into(), printable);
-        return Err(ScrapeError::Redirect { location: location_words(&location) });
+    if let (true, Some(location)) = (status.is_redirection(), headers.get(header::LOCATION)) {
+        return Err(ScrapeError::Redirect { location: location_words(&printable(location)) });
     }
     if status != StatusCode::OK {
         let hint = match status {

@@ -245,12 +245,17 @@ impl Shared {
                 Err(Err(_)) => std::future::pending().await,
             }
         };
-        let page::Page { samples, timestamps, bad_lines } = page?;
+        let page::Page { mut samples, timestamps, bad_lines } = page?;
         if samples.is_empty() && !bad_lines.is_empty() {
             return Err(ScrapeError::Garbage { bad_lines });
         }
         let sample_times =
             if target.access.honor_timestamps { no_later(timestamps, measured) } else { BTreeMap::new() };
+        for (index, time) in &sample_times {
+            if let Some(Ok(reading)) = samples.get_mut(*index).map(|sample| sample.reading.as_mut()) {
+                reading.at = *time;
+            }
+        }
         let batch = Batch {
             target: target.id.clone(),
             rank: target.rank,
@@ -266,6 +271,8 @@ impl Shared {
 
 /// Trusted as a target's clock may be, a sample cannot have been measured after it arrived.
 fn no_later(mut times: BTreeMap<usize, Timestamp>, arrived: Timestamp) -> BTreeMap<usize, Timestamp> {
-    times.values_mut().for_each(|time| *time = (*time).min(arrived));
+    for time in times.values_mut() {
+        *time = (*time).min(arrived);
+    }
     times
 }

@@ -2,19 +2,56 @@
 //!
 //! Unknown readings have no value series: they have a series that names the reason.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::MetricType};
 
 use super::family;
 use crate::{
     attribution::{Readings, Statistic},
+    clock::Clock,
     cluster::ObjectKey,
     gpu::Vocabulary,
+    publish::Publisher,
     reading::{Reading, Unknown},
-    scrape::{BadLine, TargetId, TargetStatus},
+    scrape::{BadLine, Snapshot as Scraped, Store, Tracked},
 };
+
+/// Shows the current snapshot and targets at each scrape of `/metrics`.
+#[derive(Debug)]
+pub struct Measured {
+    /// What is served.
+    pub publisher: Arc<Publisher>,
+    /// The targets.
+    pub store: Arc<Store>,
+    /// The present time.
+    pub clock: Clock,
+    /// Most pods with series of their own.
+    pub series: usize,
+}
+
+impl Collector for Measured {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let Self { publisher, store, clock, series } = self;
+        let (snapshot, scraped, now) = (publisher.snapshot(), store.snapshot(), clock.now());
+        let gauge = |encoder: &mut DescriptorEncoder<'_>, name, help, value| {
+            family(encoder, MetricType::Gauge, name, help, [([("", ""); 0], value)])
+        };
+        encode_readings(&mut encoder, &snapshot.readings, &snapshot.vocabulary, now, *series)?;
+        encode_targets(&mut encoder, &scraped)?;
+        let age = now.duration_since(snapshot.built).as_secs_f64().max(0.0);
+        gauge(
+            &mut encoder,
+            "tidegate_snapshot_age_seconds",
+            "Age of the snapshot that queries are answered from",
+            age,
+        )?;
+        let help =
+            "Kinds of objects of which the cluster's state is not known: while there are any, services are unknown";
+        gauge(&mut encoder, "tidegate_cluster_unsynced_kinds", help, snapshot.view.unsynced.len() as f64)
+    }
+}
 
 type Row = (Vec<(&'static str, Arc<str>)>, f64);
 
@@ -164,39 +201,40 @@ fn reason(unknown: &Unknown) -> &'static str {
 ///
 /// # Errors
 /// The writer's.
-pub fn encode_targets(
-    encoder: &mut DescriptorEncoder<'_>,
-    targets: &BTreeMap<TargetId, TargetStatus>,
-) -> std::fmt::Result {
+pub fn encode_targets(encoder: &mut DescriptorEncoder<'_>, scraped: &Scraped) -> std::fmt::Result {
     let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
-    let each = |value: fn(&TargetStatus) -> Option<f64>| {
-        targets.iter().filter_map(move |(id, status)| Some(([("target", &*id.0)], value(status)?)))
+    let each = |value: fn(&Tracked) -> Option<f64>| {
+        scraped.targets.iter().filter_map(move |(id, tracked)| Some(([("target", &*id.0)], value(tracked)?)))
     };
     let help = "1 if the last scrape of the target succeeded";
     let up =
-        |status: &TargetStatus| Some(f64::from(u8::from(status.last_success.is_some() && status.last_error.is_none())));
+        |of: &Tracked| Some(f64::from(u8::from(of.status.last_success.is_some() && of.status.last_error.is_none())));
     family(encoder, gauge, "tidegate_target_up", help, each(up))?;
     let help = "When the target was last scraped with success, in seconds since 1970";
-    let last = |status: &TargetStatus| status.last_success.map(|at| at.as_duration().as_secs_f64());
+    let last = |of: &Tracked| of.status.last_success.map(|at| at.as_duration().as_secs_f64());
     family(encoder, gauge, "tidegate_target_last_success_timestamp_seconds", help, each(last))?;
     let help = "How long the last scrape took";
-    let duration = |status: &TargetStatus| Some(status.duration.as_secs_f64());
+    let duration = |of: &Tracked| Some(of.status.duration.as_secs_f64());
     family(encoder, gauge, "tidegate_target_scrape_duration_seconds", help, each(duration))?;
     let help = "Size of the last page, after decompression";
-    family(encoder, gauge, "tidegate_target_page_bytes", help, each(|status| Some(status.bytes as f64)))?;
+    family(encoder, gauge, "tidegate_target_page_bytes", help, each(|of| Some(of.status.bytes as f64)))?;
     let help = "Recognized samples on the last page";
-    family(encoder, gauge, "tidegate_target_samples", help, each(|status| Some(status.samples as f64)))?;
+    family(encoder, gauge, "tidegate_target_samples", help, each(|of| Some(of.status.samples as f64)))?;
     let help = "Scrapes that failed";
-    family(encoder, counter, "tidegate_target_failures", help, each(|status| Some(status.failures as f64)))?;
-    let help = "Lines that were skipped, by reason";
+    family(encoder, counter, "tidegate_target_failures", help, each(|of| Some(of.status.failures as f64)))?;
+    let help = "Ticks without a scrape because the one before was still under way";
+    family(encoder, counter, "tidegate_target_missed_ticks", help, each(|of| Some(of.status.missed as f64)))?;
     // All reasons, so that a rate exists before the first bad line.
-    let bad = targets.iter().flat_map(|(id, status)| {
+    let bad = scraped.targets.iter().flat_map(|(id, tracked)| {
         BadLine::ALL.map(|reason| {
-            let count = status.bad_lines.get(&reason).copied().unwrap_or(0);
+            let count = tracked.status.bad_lines.get(&reason).copied().unwrap_or(0);
             ([("target", &*id.0), ("reason", bad_line(reason))], count as f64)
         })
     });
-    family(encoder, counter, "tidegate_target_bad_lines", help, bad)
+    family(encoder, counter, "tidegate_target_bad_lines", "Lines that were skipped, by reason", bad)?;
+    let help = "Targets that the configuration asks for and that are not scraped";
+    let none: [(&str, &str); 0] = [];
+    family(encoder, gauge, "tidegate_refused_targets", help, [(none, scraped.refusals.len() as f64)])
 }
 
 fn bad_line(reason: BadLine) -> &'static str {

@@ -12,15 +12,13 @@ use axum::{
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-use super::text;
-
 /// Says whether the process is well: `Err` with the reason in words.
-pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What the pages show.
 pub struct Pages {
     /// Everything on `/metrics`.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// The loop ticked lately.
     pub live: Check,
     /// There is something true to serve.
@@ -58,14 +56,7 @@ fn health(check: &Check) -> Response {
 }
 
 async fn metrics(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
-    let mut page = String::new();
-    if prometheus_client::encoding::text::encode(&mut page, &pages.registry).is_err() {
-        return (StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written").into_response();
-    }
-    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accepts.contains("application/openmetrics-text") {
-        ([(header::CONTENT_TYPE, text::OPEN_METRICS)], page).into_response()
-    } else {
-        ([(header::CONTENT_TYPE, text::CONTENT_TYPE)], text::from_open_metrics(&page)).into_response()
-    }
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let (content_type, page) = apiservice::metrics::page(&pages.registry, accept);
+    ([(header::CONTENT_TYPE, content_type)], page).into_response()
 }

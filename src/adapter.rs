@@ -1,0 +1,366 @@
+//! `tidegate adapter`: every stage as a task, from the exporters' pages to the metrics APIs.
+//!
+//! ```text
+//! cluster watches ─▶ Index ──▶ targets ─▶ Scraper ─▶ Store
+//!                      │                               │
+//!                      └───────────▶ Cycle ◀───────────┘
+//!                                      │
+//!                                  Publisher ─▶ metrics APIs, /metrics
+//! ```
+//!
+//! Every task is joined, and the end of one that should go on ends the process: a half-dead adapter would serve nothing
+//! new and say nothing about it.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use apiservice::{
+    Authenticator, Authorizer, Limits, Options, Tls, VersionInfo,
+    authentication::{Trust, TrustStore, watch_trust},
+    ca_bundle::keep_ca_bundle,
+    health::Check,
+    router::router,
+    tls::{CertificateFiles, ServiceName, SharedCertificate, TlsError},
+};
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
+
+use crate::{
+    clock::Clock,
+    cluster::{self, Index},
+    config::{Config, Group, Scrape, Serve},
+    gpu::{Vocabulary, VocabularyError},
+    publish::{
+        Publisher, cycle,
+        passthrough::{Passthrough, PassthroughError, owners::foreign_owners},
+    },
+    scrape::{Scraper, ScraperError, Store, TargetSet, targets},
+    telemetry::{
+        measured::Measured,
+        process::Process,
+        server::{Pages, serve as serve_telemetry},
+    },
+};
+
+/// Secret with the self-made certificate that all replicas share, in our own namespace.
+const CERTIFICATE_SECRET: &str = "tidegate-serving-certificate";
+/// How often it is looked at who owns the API groups: they change hands when somebody installs something.
+const OWNERS_INTERVAL: Duration = Duration::from_mins(1);
+/// A snapshot older than so many of the longest pauses means that the loop is stuck.
+const STUCK_AFTER: u32 = 10;
+
+/// Why the adapter ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AdapterError {
+    /// An address is taken or not ours.
+    #[error("{field}: cannot listen on {address}: {source}")]
+    Bind {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The vocabulary's settings contradict each other.
+    #[error(transparent)]
+    Vocabulary(#[from] VocabularyError),
+    /// The serving certificate.
+    #[error("the serving certificate: {0}")]
+    Tls(#[from] TlsError),
+    /// The other adapter's settings.
+    #[error(transparent)]
+    Passthrough(#[from] PassthroughError),
+    /// A server stopped accepting.
+    #[error("a server ended: {0}")]
+    Server(#[from] std::io::Error),
+    /// A watch of the cluster died.
+    #[error(transparent)]
+    Cluster(#[from] cluster::watch::WatchEnded),
+    /// A scrape task died.
+    #[error(transparent)]
+    Scraper(#[from] ScraperError),
+    /// A task panicked.
+    #[error("a task died: {0}")]
+    Task(#[from] JoinError),
+    /// A task ended that should not.
+    #[error("the task {0:?} ended by itself")]
+    Ended(&'static str),
+}
+
+/// Completes when the sender says so, or is gone.
+async fn told(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await; // an error: the sender is gone, which says the same
+}
+
+/// The tasks, and what tells them to stop.
+struct Tasks {
+    set: JoinSet<Result<&'static str, AdapterError>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        Self { set: JoinSet::new(), stop: watch::Sender::new(false) }
+    }
+
+    fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        told(self.stop.subscribe())
+    }
+
+    fn spawn<T, E: Into<AdapterError>>(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) {
+        self.set.spawn(async move { task.await.map(|_| name).map_err(Into::into) });
+    }
+
+    fn spawn_quiet(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(name, async move {
+            task.await;
+            Ok::<_, AdapterError>(())
+        });
+    }
+
+    /// Runs until `shutdown` or until a task ends, then stops and joins them all.
+    async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), AdapterError> {
+        let first = tokio::select! {
+            () = shutdown => Ok(()),
+            Some(ended) = self.set.join_next() => match ended {
+                Ok(Ok(name)) => Err(AdapterError::Ended(name)),
+                Ok(Err(error)) => Err(error),
+                Err(error) => Err(error.into()),
+            },
+        };
+        self.stop.send_replace(true);
+        let mut result = first;
+        while let Some(ended) = self.set.join_next().await {
+            let ended = ended.map_err(AdapterError::from).and_then(|ended| ended);
+            result = result.and(ended.map(|_| ()));
+        }
+        result
+    }
+}
+
+/// Runs until `shutdown` completes, then drains.
+///
+/// # Errors
+/// [`AdapterError`].
+pub async fn run(
+    settings: Config,
+    client: kube::Client,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AdapterError> {
+    let Config { scrape, vocabulary, aggregate, serve, telemetry } = settings;
+    let api_listener = bind("serve.listen", serve.listen).await?;
+    let telemetry_listener = bind("telemetry.listen", telemetry.listen).await?;
+
+    let clock = Clock::start();
+    let vocabulary = Arc::new(Vocabulary::new(&vocabulary)?);
+    let index = Arc::new(Index::new(&aggregate));
+    let store = Arc::new(Store::new());
+    let publisher = Arc::new(Publisher::new(Arc::clone(&vocabulary), clock));
+    let mut tasks = Tasks::new();
+
+    // Reading.
+    let stopped = tasks.stopped();
+    let watches = cluster::watch::run(client.clone(), Arc::clone(&index));
+    tasks.spawn("cluster watches", async move {
+        tokio::select! {
+            () = stopped => Ok(()),
+            Err(error) = watches => Err(error),
+        }
+    });
+    let (set, sets) = watch::channel(Arc::new(targets(&scrape, &index.view())));
+    tasks.spawn_quiet("targets", follow_targets(scrape.clone(), Arc::clone(&index), set, tasks.stopped()));
+    let scraper = Scraper::new(&scrape, Arc::clone(&vocabulary), clock, Arc::clone(&store));
+    tasks.spawn("scraper", scraper.run(sets, tasks.stopped()));
+
+    // Attributing, aggregating.
+    let cycle = cycle::Cycle {
+        store: Arc::clone(&store),
+        publisher: Arc::clone(&publisher),
+        vocabulary,
+        aggregate,
+        max_age: scrape.max_age(),
+        clock,
+    };
+    let view = Arc::clone(&index);
+    tasks.spawn_quiet("cycle", cycle.run(move || view.view(), index.changes(), tasks.stopped()));
+
+    // Serving.
+    let trust = Arc::new(TrustStore::new(Trust::default()));
+    tasks.spawn_quiet("trust", watch_trust(client.clone(), Arc::clone(&trust), tasks.stopped()));
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Process));
+    registry.register_collector(Box::new(Measured {
+        publisher: Arc::clone(&publisher),
+        store: Arc::clone(&store),
+        clock,
+        series: telemetry.series,
+    }));
+    let live = livez(Arc::clone(&publisher), clock);
+    let ready = readyz(Arc::clone(&publisher), Arc::clone(&store), Arc::clone(&trust));
+    let mut options = Options::new(registry, move || clock.now());
+    options.apis.retain(|api| serve.groups.contains(&group(*api)));
+    options.version = VersionInfo::of(concat!("v", env!("CARGO_PKG_VERSION")));
+    let probe = Arc::clone(&live);
+    options.checks.push(Check::live("cycle", move || probe()));
+    let probe = Arc::clone(&ready);
+    options.checks.push(Check::ready("measured", move || probe()));
+    let registry = Arc::clone(&options.registry);
+    let tls = certificate(&serve, &client, &mut tasks).await?;
+    let authenticator = Arc::new(Authenticator::new(trust, Some(client.clone())));
+    let authorizer = Arc::new(Authorizer::new(client.clone()));
+    tasks.spawn_quiet("owners", until(tasks.stopped(), tell_owners(client, serve.clone())));
+    let routes = if let Some(other) = &serve.passthrough {
+        let provider = Passthrough::new(publisher, other)?;
+        tasks.spawn_quiet("passthrough", until(tasks.stopped(), provider.refresh()));
+        router(Arc::new(provider), options)
+    } else {
+        router(publisher, options)
+    };
+    let app = apiservice::secure(routes, authenticator, authorizer);
+    tracing::info!(address = %serve.listen, "serving the metrics APIs");
+    tasks.spawn("metrics APIs", apiservice::serve(api_listener, tls, app, Limits::default(), tasks.stopped()));
+
+    let pages = Arc::new(Pages { registry, live, ready });
+    tasks.spawn("telemetry", serve_telemetry(telemetry_listener, pages, tasks.stopped()));
+
+    tasks.run(shutdown).await
+}
+
+/// Runs `task` until `stopped`.
+async fn until(stopped: impl Future<Output = ()>, task: impl Future<Output = Infallible>) {
+    tokio::select! {
+        () = stopped => {}
+        never = task => match never {},
+    }
+}
+
+/// Says who else owns a group that we are to serve (R13), once for each change of the answer.
+async fn tell_owners(client: kube::Client, serve: Serve) -> Infallible {
+    let mut told = Vec::new();
+    loop {
+        match foreign_owners(&client, &serve).await {
+            Ok(owners) if owners != told => {
+                for owner in &owners {
+                    tracing::warn!("{owner}");
+                }
+                told = owners;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "cannot see who owns the metrics APIs"),
+        }
+        tokio::time::sleep(OWNERS_INTERVAL).await;
+    }
+}
+
+async fn bind(field: &'static str, address: SocketAddr) -> Result<TcpListener, AdapterError> {
+    TcpListener::bind(address).await.map_err(|source| AdapterError::Bind { field, address, source })
+}
+
+const fn group(api: apiservice::Api) -> Group {
+    match api.group() {
+        apiservice::Group::Custom => Group::Custom,
+        apiservice::Group::External => Group::External,
+    }
+}
+
+/// Keeps the target set at what the cluster says.
+async fn follow_targets(
+    scrape: Scrape,
+    index: Arc<Index>,
+    set: watch::Sender<Arc<TargetSet>>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut changes = index.changes();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        changes.mark_unchanged();
+        let now = targets(&scrape, &index.view());
+        set.send_if_modified(|before| {
+            let changed = **before != now;
+            *before = Arc::new(now);
+            changed
+        });
+        tokio::select! {
+            () = &mut shutdown => return,
+            // The index lives as long as this task: its sender is never gone.
+            _ = changes.changed() => {}
+        }
+    }
+}
+
+async fn certificate(serve: &Serve, client: &kube::Client, tasks: &mut Tasks) -> Result<Tls, AdapterError> {
+    let Serve { listen: _, tls_cert_file, tls_key_file, service_namespace, service_name, groups, passthrough: _ } =
+        serve;
+    if let (Some(certificate), Some(key)) = (tls_cert_file.clone(), tls_key_file.clone()) {
+        let (tls, fresh) = CertificateFiles { certificate, key }.load(tasks.stopped())?;
+        tasks.spawn_quiet("certificate files", fresh);
+        return Ok(tls);
+    }
+    let service = ServiceName { namespace: service_namespace.clone(), name: service_name.clone() };
+    let shared = SharedCertificate::new(client.clone(), service, CERTIFICATE_SECRET);
+    let (tls, bundle, renewal) = shared.serve(tasks.stopped()).await?;
+    tasks.spawn_quiet("certificate renewal", renewal);
+    let apis = apiservice::Api::ALL.into_iter().filter(|api| groups.contains(&group(*api)));
+    let names: Vec<_> = apis.map(|api| format!("{}.{}", api.version(), api.group().name())).collect();
+    let (client, stopped) = (client.clone(), tasks.stopped());
+    tasks.spawn_quiet("caBundle", async move { keep_ca_bundle(client, &names, bundle, stopped).await });
+    Ok(tls)
+}
+
+type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// The loop ticked lately.
+fn livez(publisher: Arc<Publisher>, clock: Clock) -> Probe {
+    Arc::new(move || {
+        let age = clock.now().duration_since(publisher.snapshot().built);
+        let age = Duration::try_from(age).unwrap_or_default();
+        let limit = cycle::LONGEST_PAUSE * STUCK_AFTER;
+        if age < limit { Ok(()) } else { Err(format!("the last snapshot is {}s old", age.as_secs())) }
+    })
+}
+
+/// There is something true to serve. Once ready, always ready: an adapter whose exporters are all dead has its reasons to
+/// tell, and one that the aggregator calls unavailable would stall the deletion of every namespace in the cluster.
+fn readyz(publisher: Arc<Publisher>, store: Arc<Store>, trust: Arc<TrustStore>) -> Probe {
+    let reached = AtomicBool::new(false);
+    Arc::new(move || {
+        if reached.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if !trust.is_loaded() {
+            return Err("the aggregator's certificate authorities are not known yet".into());
+        }
+        let unsynced = &publisher.snapshot().view.unsynced;
+        if !unsynced.is_empty() {
+            return Err(format!(
+                "the cluster is not known yet: {}",
+                Vec::from_iter(unsynced.iter().copied()).join(", ")
+            ));
+        }
+        let scraped = store.snapshot();
+        let waiting = scraped.targets.values().filter(|tracked| tracked.status.last_attempt.is_none()).count();
+        let measured = scraped.batches().next().is_some();
+        if waiting > 0 && !measured {
+            return Err(format!("no target has been scraped yet; {waiting} are to be"));
+        }
+        reached.store(true, Ordering::Relaxed);
+        Ok(())
+    })
+}
