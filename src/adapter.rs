@@ -351,7 +351,7 @@ fn readyz(publisher: Arc<Publisher>, store: Arc<Store>, trust: Arc<TrustStore>) 
         if !unsynced.is_empty() {
             return Err(format!(
                 "the cluster is not known yet: {}",
-                Vec::from_iter(unsynced.iter().copied()).join(", ")
+                unsynced.iter().copied().collect::<Vec<_>>().join(", ")
             ));
         }
         let scraped = store.snapshot();

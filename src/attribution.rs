@@ -38,6 +38,7 @@ mod group;
 mod heard;
 mod page;
 mod pods;
+mod readers;
 mod services;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub mod adapter;
+pub mod demo;
 
 /// A GPU autoscaler for LLM inference on Kubernetes.
 ///
@@ -20,6 +21,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Adapter(Box<adapter::Args>),
+    Demo(demo::Args),
     /// Print a shell completion script.
     ///
     /// For bash: source <(tidegate completions bash)
@@ -35,6 +37,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let result = match self.command {
             Command::Adapter(args) => adapter::run(*args),
+            Command::Demo(args) => demo::run(&args),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "tidegate", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)

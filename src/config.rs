@@ -72,7 +72,8 @@ pub struct Access {
     pub honor_timestamps: bool,
     /// A process that the page lists in another family but not in a utilization family is idle: a true 0.
     pub absent_means_idle: bool,
-    /// Where two exporters report the same pod, card and family, the lower rank is heard.
+    /// Where two exporters report the same pod, card and family, the lower rank is heard. Left out: 10 for our agent's
+    /// preset, 20 for ACK's, 30 for dcgm-exporter's, 50 otherwise.
     pub rank: Option<u32>,
 }
 
@@ -107,7 +108,8 @@ pub struct Discovery {
     /// A known exporter; fills the fields below that are left out.
     #[serde(default)]
     pub preset: Option<Preset>,
-    /// Namespace of the exporter's pods; all namespaces if left out.
+    /// Namespace of the exporter's pods. Left out: that of the preset (`arms-prom` for ACK), or else all, as with `*`.
+    /// Name one where tenants may create pods: whoever can set the labels there speaks for the exporter.
     #[serde(default)]
     pub namespace: Option<String>,
     /// Label selector of the exporter's pods.

@@ -2,10 +2,11 @@
 //!
 //! Simulated is what a laptop lacks: GPUs ([`gpus`]), a cluster ([`cluster`]), users ([`load`]) and the controller manager
 //! ([`hpa`]). Real is what lies between: exporters speak their true formats over true sockets ([`exporter`]), and the
-//! autoscaler asks a true server over TLS. Nothing here is reached from `tidegate adapter`.
+//! autoscaler asks a true server over TLS. [`scene`] brings them together. Nothing here is reached from `tidegate adapter`.
 
 pub mod cluster;
 pub mod exporter;
 pub mod gpus;
 pub mod hpa;
 pub mod load;
+pub mod scene;

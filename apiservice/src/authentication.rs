@@ -15,6 +15,7 @@ use http::{HeaderMap, StatusCode, header, request::Parts};
 
 use crate::{
     authentication::{peer::Proof, token::TokenReviewer},
+    decision_cache::Clock,
     refusal::Refusal,
 };
 
@@ -101,7 +102,11 @@ impl Authenticator {
     /// Trusts certificates by `trust`; asks `client` about bearer tokens. Without a client every bearer token is invalid.
     #[must_use]
     pub fn new(trust: Arc<TrustStore>, client: Option<kube::Client>) -> Self {
-        Self { trust, tokens: client.map(TokenReviewer::new) }
+        Self::with_clock(trust, client, &Clock::real())
+    }
+
+    pub(crate) fn with_clock(trust: Arc<TrustStore>, client: Option<kube::Client>, clock: &Clock) -> Self {
+        Self { trust, tokens: client.map(|client| TokenReviewer::new(client, clock.clone())) }
     }
 
     /// The user behind a request. The peer's certificates are expected in the extensions as [`Arc<Peer>`].

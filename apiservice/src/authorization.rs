@@ -8,6 +8,7 @@ use http::StatusCode;
 use crate::{
     authentication::User,
     authorization::access_review::{AccessReviewer, Verdict},
+    decision_cache::Clock,
     refusal::{Details, Refusal},
 };
 
@@ -92,7 +93,11 @@ impl Authorizer {
     /// Asks `client`.
     #[must_use]
     pub fn new(client: kube::Client) -> Self {
-        Self { reviewer: AccessReviewer::new(client) }
+        Self::with_clock(client, Clock::real())
+    }
+
+    pub(crate) fn with_clock(client: kube::Client, clock: Clock) -> Self {
+        Self { reviewer: AccessReviewer::new(client, clock) }
     }
 
     /// `Ok` if `user` may do what `attributes` say.

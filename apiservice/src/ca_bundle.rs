@@ -102,3 +102,6 @@ async fn write(api: &Api<DynamicObject>, known: &mut BTreeMap<String, Known>, wa
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

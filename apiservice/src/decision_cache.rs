@@ -35,7 +35,7 @@ pub(crate) enum LookupError {
     #[error("the Kubernetes API server gave no answer: {0}")]
     Failed(Arc<str>),
     /// No answer in time.
-    #[error("the Kubernetes API server gave no answer within {} s", LOOKUP_TIMEOUT.as_secs())]
+    #[error("the Kubernetes API server gave no answer in time")]
     TimedOut,
     /// Too many questions under way.
     #[error("{PENDING} questions to the Kubernetes API server are under way already")]
@@ -102,14 +102,31 @@ impl<V> Slots<V> {
     }
 }
 
+/// Where the cache reads the time; tests pass it by hand.
+#[derive(Clone)]
+pub(crate) struct Clock(Arc<dyn Fn() -> Instant + Send + Sync>);
+
+impl Clock {
+    /// The runtime's clock.
+    pub(crate) fn real() -> Self {
+        Self(Arc::new(Instant::now))
+    }
+
+    fn now(&self) -> Instant {
+        (self.0)()
+    }
+}
+
 /// See the module.
 pub(crate) struct DecisionCache<V> {
     slots: Arc<Mutex<Slots<V>>>,
+    clock: Clock,
+    lookup_timeout: Duration,
 }
 
 impl<V> std::fmt::Debug for DecisionCache<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DecisionCache").field("slots", &self.slots.lock().by_key.len()).finish()
+        f.debug_struct("DecisionCache").field("slots", &self.slots.lock().by_key.len()).finish_non_exhaustive()
     }
 }
 
@@ -118,19 +135,21 @@ struct Settle<V> {
     slots: Arc<Mutex<Slots<V>>>,
     key: Key,
     answer: Option<V>,
+    clock: Clock,
 }
 
 impl<V> Drop for Settle<V> {
     fn drop(&mut self) {
         let answer = self.answer.take();
-        self.slots.lock().settle(self.key, answer, Instant::now());
+        self.slots.lock().settle(self.key, answer, self.clock.now());
     }
 }
 
 impl<V: Clone + Send + Sync + 'static> DecisionCache<V> {
     /// An empty cache.
-    pub(crate) fn new() -> Self {
-        Self { slots: Arc::new(Mutex::new(Slots { by_key: HashMap::new(), order: VecDeque::new(), pending: 0 })) }
+    pub(crate) fn new(clock: Clock) -> Self {
+        let slots = Slots { by_key: HashMap::new(), order: VecDeque::new(), pending: 0 };
+        Self { slots: Arc::new(Mutex::new(slots)), clock, lookup_timeout: LOOKUP_TIMEOUT }
     }
 
     /// The answer to `key`: kept, under way, or by `lookup`.
@@ -141,7 +160,7 @@ impl<V: Clone + Send + Sync + 'static> DecisionCache<V> {
         let pending = {
             let mut slots = self.slots.lock();
             match slots.by_key.get(&key) {
-                Some(Slot::Ready { value, until }) if *until > Instant::now() => return Ok(value.clone()),
+                Some(Slot::Ready { value, until }) if *until > self.clock.now() => return Ok(value.clone()),
                 Some(Slot::Pending(pending)) => pending.clone(),
                 _ => {
                     if slots.pending >= PENDING {
@@ -162,14 +181,18 @@ impl<V: Clone + Send + Sync + 'static> DecisionCache<V> {
         F: Future<Output = Result<V, LookupError>> + Send + 'static,
     {
         // Made before the task is: a task that never runs settles too.
-        let settle = Settle { slots: Arc::clone(&self.slots), key, answer: None };
+        let settle = Settle { slots: Arc::clone(&self.slots), key, answer: None, clock: self.clock.clone() };
+        let limit = self.lookup_timeout;
         let task = tokio::spawn(async move {
             // Moves in as a whole: a closure that only names a field would leave the guard outside.
             let mut settle = settle;
-            let result = tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await.unwrap_or(Err(LookupError::TimedOut));
+            let result = tokio::time::timeout(limit, lookup).await.unwrap_or(Err(LookupError::TimedOut));
             settle.answer = result.as_ref().ok().cloned();
             result
         });
         async move { task.await.unwrap_or_else(|error| Err(LookupError::failed(&error))) }.boxed().shared()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

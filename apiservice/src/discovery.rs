@@ -9,7 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    hash::{DefaultHasher, Hash, Hasher},
+    fmt::Write as _,
 };
 
 use http::HeaderMap;
@@ -212,14 +212,13 @@ pub(crate) fn paths(served: &[Api]) -> Value {
     json!({"paths": paths})
 }
 
-/// An entity tag for these bytes: the same bytes have the same one, as long as the program is the same.
+/// An entity tag for these bytes, the same from every replica and version of the program.
 pub(crate) fn tag(bytes: &[u8]) -> String {
-    let half = |seed: u8| {
-        let mut hasher = DefaultHasher::new();
-        (seed, bytes).hash(&mut hasher);
-        hasher.finish()
-    };
-    format!("{:016X}{:016X}", half(0), half(1))
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().iter().take(16).fold(String::with_capacity(32), |mut tag, byte| {
+        write!(tag, "{byte:02X}").unwrap_or_default(); // into a string
+        tag
+    })
 }
 
 fn groups(served: &[Api]) -> impl Iterator<Item = Group> {

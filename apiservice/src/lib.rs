@@ -1,9 +1,10 @@
 //! A Kubernetes metrics API server as a library: `custom.metrics.k8s.io` (v1beta1, v1beta2) and `external.metrics.k8s.io`
 //! (v1beta1) behind one narrow [`Provider`] trait. What custom-metrics-apiserver is for Go, this crate is for Rust.
 //!
-//! Implement [`Provider`] over what you know about the world, and hand it to [`router`](router::router): out comes an
-//! `axum::Router` that answers values, discovery (legacy and aggregated), OpenAPI 2 and 3, health, `/version` and
-//! `/metrics`, in JSON and YAML. It answers anyone: authentication, authorization and TLS are layers around it.
+//! Implement [`Provider`] over what you know about the world, and hand it to [`router()`]: out comes an `axum::Router` that
+//! answers values, discovery (legacy and aggregated), OpenAPI 2 and 3, health, `/version` and `/metrics`, in JSON and YAML.
+//! It answers anyone: put [`secure()`] in front of it (who is asking, and may they) and give the result to [`serve()`] (TLS,
+//! and a bound on everything). `examples/fixture` is a complete server.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -38,14 +39,17 @@
 //!     }
 //! }
 //!
-//! let options = apiservice::router::Options::new(Default::default(), || jiff::Timestamp::UNIX_EPOCH);
-//! let app = apiservice::router::router(Arc::new(Nothing), options);
+//! let options = apiservice::Options::new(Default::default(), || jiff::Timestamp::UNIX_EPOCH);
+//! let app = apiservice::router(Arc::new(Nothing), options);
 //! # drop(app);
 //! ```
 //!
 //! Rules that hold on every path: a value that is not known is never a number; a failure is a `metav1.Status` with a code
 //! of 400 or more; no answer carries `Retry-After`, because the Horizontal Pod Autoscaler would sleep on it; the only verb
 //! is `get`.
+//!
+//! The final binary picks the Kubernetes version: it enables one `v1_*` feature (or `latest`) of `k8s-openapi`. This crate
+//! enables none, so building it alone, without its development dependencies, needs `K8S_OPENAPI_ENABLED_VERSION`.
 
 #![deny(missing_docs)]
 
@@ -72,6 +76,8 @@ mod secure;
 pub mod selector;
 pub mod server;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod version;
 mod wire;
@@ -83,7 +89,7 @@ pub use provider::{
     CustomMetric, ExternalMetricName, ExternalValue, MetricValue, ObjectName, Provider, Resource, Scope,
 };
 pub use quantity::Quantity;
-pub use router::Options;
+pub use router::{Options, router};
 pub use secure::secure;
 pub use selector::Selector;
 pub use server::{Limits, serve};

@@ -108,15 +108,22 @@ impl fmt::Display for Quantity {
         if self.nanos < 0 {
             f.write_char('-')?;
         }
-        let mut mantissa = self.nanos.unsigned_abs();
+        let mut wide = self.nanos.unsigned_abs();
         let mut suffix = 0;
-        while suffix + 1 < SUFFIXES.len() && mantissa.is_multiple_of(1000) {
-            mantissa /= 1000;
+        let is_last = |suffix| suffix + 1 == SUFFIXES.len();
+        while wide > u128::from(u64::MAX) && wide.is_multiple_of(1000) && !is_last(suffix) {
+            wide /= 1000;
             suffix += 1;
         }
-        match u64::try_from(mantissa) {
-            Ok(small) => write!(f, "{small}")?, // 64-bit formatting is several times faster than 128-bit
-            Err(_) => write!(f, "{mantissa}")?,
+        // 64 bits hold all but the rarest, and dividing and formatting are several times faster in them.
+        if let Ok(mut mantissa) = u64::try_from(wide) {
+            while mantissa.is_multiple_of(1000) && !is_last(suffix) {
+                mantissa /= 1000;
+                suffix += 1;
+            }
+            write!(f, "{mantissa}")?;
+        } else {
+            write!(f, "{wide}")?;
         }
         f.write_str(SUFFIXES[suffix])
     }

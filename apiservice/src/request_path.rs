@@ -121,3 +121,6 @@ impl RequestPath {
         Uri::from_parts(parts).ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,3 +79,6 @@ fn bad_path() -> Refusal {
 fn boxed(refusal: impl IntoResponse) -> Box<Response> {
     Box::new(refusal.into_response())
 }
+
+#[cfg(test)]
+mod tests;

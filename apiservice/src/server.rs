@@ -125,3 +125,6 @@ async fn accept(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,3 +95,6 @@ fn configuration(chain: &[u8], key: &[u8]) -> Result<ServerConfig, TlsError> {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,18 @@ pub(super) enum Targets {
     Unknown,
 }
 
+impl Targets {
+    /// Another HPA reads it, with this target.
+    pub(super) fn add(&mut self, target: f64) {
+        *self = match *self {
+            Self::None => Self::One(target),
+            Self::One(one) if one.total_cmp(&target).is_eq() => Self::One(one),
+            Self::One(_) | Self::Several => Self::Several,
+            Self::Unknown => Self::Unknown,
+        };
+    }
+}
+
 /// Combines the readings of ready pods, given in the order of their keys; a pod without an entry in the family is
 /// [`Unknown::Absent`].
 pub(super) fn group<'a>(

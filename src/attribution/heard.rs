@@ -1,6 +1,6 @@
 //! Two exporters on one node: of all claims on one pod (or node), family and card, exactly one is heard.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use crate::{
     gpu::{CardId, FamilyId},
@@ -20,6 +20,13 @@ pub(super) struct Claim<'a, Place> {
     pub reading: Reading,
 }
 
+impl<Place: Ord> Claim<'_, Place> {
+    /// The order of claims: by place, family and card.
+    pub fn by_place(&self, other: &Self) -> Ordering {
+        self.place.cmp(&other.place).then(self.family.cmp(&other.family)).then_with(|| self.card.cmp(other.card))
+    }
+}
+
 /// Sorts claims by place, family and card, and keeps one of each: a known one before an unknown one, a fresh one before a
 /// stale one, then the lower rank, then the smaller target id.
 pub(super) fn one_per_place<'a, Place: Ord>(
@@ -27,7 +34,7 @@ pub(super) fn one_per_place<'a, Place: Ord>(
     batches: &[Arc<Batch>],
 ) -> Vec<Claim<'a, Place>> {
     claims.sort_by(|a, b| {
-        a.place.cmp(&b.place).then(a.family.cmp(&b.family)).then_with(|| a.card.cmp(b.card)).then_with(|| {
+        a.by_place(b).then_with(|| {
             let (one, other) = (&batches[a.batch as usize], &batches[b.batch as usize]);
             class(&a.reading)
                 .cmp(&class(&b.reading))
@@ -35,7 +42,7 @@ pub(super) fn one_per_place<'a, Place: Ord>(
                 .then_with(|| one.target.cmp(&other.target))
         })
     });
-    claims.dedup_by(|later, kept| later.place == kept.place && later.family == kept.family && later.card == kept.card);
+    claims.dedup_by(|later, kept| later.by_place(kept).is_eq());
     claims
 }
 

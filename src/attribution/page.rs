@@ -56,6 +56,27 @@ struct Series<'a> {
     node: Option<&'a str>,
 }
 
+impl Series<'_> {
+    /// Equality that looks at addresses first: the names on a page are shared among its lines.
+    fn is(&self, other: &Self) -> bool {
+        let same = |a: &str, b: &str| std::ptr::eq(a, b) || a == b;
+        let both = |a: Option<&str>, b: Option<&str>| match (a, b) {
+            (Some(a), Some(b)) => same(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        both(self.process, other.process)
+            && both(self.node, other.node)
+            && same(&self.card.uuid, &other.card.uuid)
+            && both(self.card.instance.as_deref(), other.card.instance.as_deref())
+            && match (self.owner, other.owner) {
+                (Some(a), Some(b)) => same(a.1, b.1) && same(a.0, b.0) && both(a.2, b.2),
+                (None, None) => true,
+                _ => false,
+            }
+    }
+}
+
 /// A series with everything about it looked up.
 #[derive(Debug, Clone, Copy)]
 struct Found<'a> {
@@ -128,7 +149,8 @@ impl<'a> Reader<'a> {
         self.owners.clear();
         self.processes.clear();
         self.lines.clear();
-        let page = Page { batch, index: index as u32, rules: self.rules };
+        let page = Page::new(batch, index as u32, self.rules);
+        let (pods, nodes) = (self.claims.pods.len(), self.claims.nodes.len());
         let mut with_processes = BTreeSet::new();
         let mut last = None;
         for (number, sample) in batch.samples.iter().enumerate() {
@@ -153,6 +175,9 @@ impl<'a> Reader<'a> {
             self.card(page, lines, &with_processes);
         }
         self.lines = lines;
+        // Short runs that are sorted make the sort of all claims a merge.
+        self.claims.pods[pods..].sort_unstable_by(Claim::by_place);
+        self.claims.nodes[nodes..].sort_unstable_by(Claim::by_place);
     }
 
     /// The number of the sample's series: guessed from the one before, or looked up, or new.
@@ -164,7 +189,7 @@ impl<'a> Reader<'a> {
             node: sample.node.as_deref(),
         };
         let guess = last.map_or(0, |last| self.found[last as usize].next);
-        if self.found.get(guess as usize).is_some_and(|found| found.series == series) {
+        if self.found.get(guess as usize).is_some_and(|found| found.series.is(&series)) {
             return guess;
         }
         let fresh = self.found.len() as u32;
@@ -180,24 +205,38 @@ impl<'a> Reader<'a> {
     }
 
     fn look_up(&mut self, batch: &'a Batch, sample: &'a Sample, series: Series<'a>) -> Found<'a> {
+        // Neighbours share most of what they name: what the series before has is not looked up again.
+        let before = self.found.last();
+        let of_owner = before.filter(|before| before.series.owner == series.owner);
+        let of_card = before.filter(|before| before.series.card == series.card);
+        let of_node = before.filter(|before| before.series.node == series.node);
         let cards = self.cards.len() as u32;
         let owners = self.owners.len() as u32 + 1;
         let processes = self.processes.len() as u32 + 1;
-        let pod = series.owner.and_then(|(namespace, name, _)| self.rules.roster.find(namespace, name));
-        let node = match (self.found.last(), &sample.node) {
-            (Some(before), _) if before.series.node == series.node => before.node,
-            (_, Some(named)) => {
-                self.rules.nodes.get_key_value(named).map(|(name, _)| name).or(batch.node.as_ref()).or(Some(named))
+        let (owner, pod) = match (of_owner, series.owner) {
+            (Some(before), _) => (before.owner, before.pod),
+            (None, None) => (0, None),
+            (None, Some((namespace, name, _))) => {
+                (*self.owners.entry((namespace, name)).or_insert(owners), self.rules.roster.find(namespace, name))
             }
-            (_, None) => batch.node.as_ref(),
+        };
+        let node = match (of_node, &sample.node) {
+            (Some(before), _) => before.node,
+            (None, Some(named)) => {
+                let known = self.rules.nodes.get_key_value(named).map(|(name, _)| name);
+                known.or(batch.node.as_ref()).or(Some(named))
+            }
+            (None, None) => batch.node.as_ref(),
+        };
+        let card = match of_card {
+            Some(before) => before.card,
+            None => *self.cards.entry(&sample.card).or_insert(cards),
         };
         Found {
             series,
             next: self.found.len() as u32 + 1,
-            card: *self.cards.entry(&sample.card).or_insert(cards),
-            owner: series
-                .owner
-                .map_or(0, |(namespace, name, _)| *self.owners.entry((namespace, name)).or_insert(owners)),
+            card,
+            owner,
             process: series.process.map_or(0, |process| *self.processes.entry(process).or_insert(processes)),
             namesake: matches!((series.owner, pod), (Some((_, _, Some(uid))), Some((_, pod))) if uid != &*pod.uid),
             pod,

@@ -144,7 +144,8 @@ pub struct Autoscaler {
 /// The cluster at one moment. Maps are sorted, so that whatever is made from them is stable.
 #[derive(Debug, Clone, Default)]
 pub struct View {
-    /// Kinds whose watch has not delivered its first list; while pods or deployments are among them nothing is known.
+    /// Kinds whose watch has not delivered its first list, or has shown no life for too long; while pods or deployments
+    /// are among them nothing is known.
     pub unsynced: BTreeSet<&'static str>,
     /// All pods of watched namespaces.
     pub pods: BTreeMap<ObjectKey, Arc<Pod>>,

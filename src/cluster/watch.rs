@@ -35,8 +35,8 @@ struct Timing {
     first_pause: Duration,
     /// Longest pause between two attempts: bounds how long a recovered API server goes unnoticed.
     longest_pause: Duration,
-    /// A watch that the server closes sooner than this is followed by a pause as after a failure, so that an API server
-    /// or proxy that closes at once is not asked in a tight loop.
+    /// A watch that ends sooner than this is followed by a pause, ever longer, however it ended: an API server or proxy
+    /// that closes at once, or lists and then refuses to watch, is not asked in a tight loop.
     shortest_watch: Duration,
     /// How soon a CRD that appears is noticed.
     absent_recheck: Duration,
@@ -91,6 +91,8 @@ struct Watch {
     lost: bool,
     /// The last failure since it was last confirmed.
     failing: Option<String>,
+    /// When the watch that is open, or was until just now, was answered.
+    opened: Option<Instant>,
     pause: Duration,
     timing: Timing,
 }
@@ -106,6 +108,7 @@ impl Watch {
             confirmed: Instant::now(),
             lost: true,
             failing: None,
+            opened: None,
             pause: timing.first_pause,
             timing,
         }
@@ -113,9 +116,13 @@ impl Watch {
 
     async fn run(mut self) -> Infallible {
         loop {
-            let began = Instant::now();
-            let pause = match self.follow().await {
-                Ok(()) if began.elapsed() >= self.timing.shortest_watch => Duration::ZERO,
+            let outcome = self.follow().await;
+            let settled = self.opened.take().is_some_and(|since| since.elapsed() >= self.timing.shortest_watch);
+            if settled {
+                self.pause = self.timing.first_pause;
+            }
+            let pause = match outcome {
+                Ok(()) if settled => Duration::ZERO,
                 Ok(()) => self.next_pause(),
                 Err(WatchError::Absent) if self.kind.may_be_absent() => {
                     self.absent();
@@ -146,6 +153,7 @@ impl Watch {
                 return Err(error);
             }
         };
+        self.opened = Some(Instant::now());
         self.confirm();
         while let Some(line) = lines.next().await? {
             if let Err(error) = self.event(line) {
@@ -209,7 +217,6 @@ impl Watch {
     /// The API server has just shown that this watch follows.
     fn confirm(&mut self) {
         self.confirmed = Instant::now();
-        self.pause = self.timing.first_pause;
         if self.failing.take().is_some() {
             info!(kind = %self.kind, scope = %self.scope, "the watch has recovered");
             self.index.note(self.kind, &self.scope, None);
@@ -226,7 +233,10 @@ impl Watch {
 
     fn failed(&mut self, error: &WatchError) {
         let (kind, scope, problem) = (self.kind, &self.scope, error.to_string());
-        if self.failing.as_ref() != Some(&problem) {
+        if matches!(error, WatchError::Expired) {
+            // Ordinary: the API server forgets after minutes, and at each restart.
+            debug!(%kind, %scope, error = problem, "listing again");
+        } else if self.failing.as_ref() != Some(&problem) {
             warn!(%kind, %scope, error = problem, "the watch fails");
             self.index.note(kind, scope, Some(problem.clone()));
             self.failing = Some(problem);

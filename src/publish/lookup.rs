@@ -149,8 +149,13 @@ impl Snapshot {
     ) -> impl Iterator<Item = (&'a Pod, Option<&'a Reading>)> {
         let mut readings = in_namespace(&self.readings.pods, namespace).peekable();
         in_namespace(&self.view.pods, namespace).map(move |(key, pod)| {
-            while readings.next_if(|(other, _)| other.name < key.name).is_some() {}
-            let families = readings.next_if(|(other, _)| other.name == key.name).map(|(_, families)| families);
+            // The names are mostly one allocation, which tells them equal without reading either.
+            let is_shared = |(other, _): &(&ObjectKey, _)| Arc::ptr_eq(&other.name, &pod.key.name);
+            let families = readings.next_if(is_shared).or_else(|| {
+                while readings.next_if(|(other, _)| other.name < key.name).is_some() {}
+                readings.next_if(|(other, _)| other.name == key.name)
+            });
+            let families = families.map(|(_, families)| families);
             (&**pod, families.and_then(|families| families.get(&family)).map(|pod| &pod.reading))
         })
     }

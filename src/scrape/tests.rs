@@ -21,7 +21,7 @@ use crate::{
 /// One device series of one card.
 const PAGE: &str = "DCGM_FI_DEV_GPU_UTIL{gpu=\"0\",UUID=\"GPU-1\",Hostname=\"n1\"} 37\n";
 /// No test waits longer for what it expects.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running scraper and its store.
 struct Rig {

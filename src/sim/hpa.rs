@@ -131,6 +131,20 @@ impl Hpa {
         sync
     }
 
+    /// Decides as if its first metric, a Pods metric, had been answered with these items.
+    pub fn assume(
+        &mut self,
+        now: Timestamp,
+        current: i32,
+        items: &BTreeMap<String, i64>,
+        pods: &BTreeMap<String, PodPhase>,
+    ) -> i32 {
+        let Some(Metric::Pods { average, .. }) = self.spec.metrics.first() else { return current };
+        let proposal = desired(items, pods, current, *average, self.spec.tolerance);
+        let proposal = proposal.map_err(|error| ("FailedGetPodsMetric", error.to_string()));
+        self.decide(now, current, vec![proposal]).desired
+    }
+
     async fn propose(
         &self,
         client: &mut Client,

@@ -106,3 +106,6 @@ pub async fn watch_trust(client: Client, store: Arc<TrustStore>, shutdown: impl 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

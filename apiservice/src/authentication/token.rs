@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     authentication::{AuthenticationError, User},
-    decision_cache::{DecisionCache, Key, LookupError},
+    decision_cache::{Clock, DecisionCache, Key, LookupError},
 };
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -53,8 +53,8 @@ impl std::fmt::Debug for TokenReviewer {
 }
 
 impl TokenReviewer {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, answers: DecisionCache::new() }
+    pub(super) fn new(client: Client, clock: Clock) -> Self {
+        Self { client, answers: DecisionCache::new(clock) }
     }
 
     pub(super) async fn user(&self, token: &str) -> Result<User, AuthenticationError> {

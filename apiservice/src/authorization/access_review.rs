@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{
     authentication::User,
     authorization::Attributes,
-    decision_cache::{DecisionCache, Key, LookupError},
+    decision_cache::{Clock, DecisionCache, Key, LookupError},
 };
 
 const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
@@ -67,8 +67,8 @@ impl std::fmt::Debug for AccessReviewer {
 }
 
 impl AccessReviewer {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, answers: DecisionCache::new() }
+    pub(super) fn new(client: Client, clock: Clock) -> Self {
+        Self { client, answers: DecisionCache::new(clock) }
     }
 
     pub(super) async fn ask(&self, user: &User, attributes: &Attributes) -> Result<Verdict, LookupError> {

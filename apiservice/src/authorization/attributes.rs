@@ -104,3 +104,6 @@ fn wants_watch(query: Option<&str>) -> bool {
 fn form_decode(text: &str) -> Option<String> {
     crate::request_path::decode(&text.replace('+', " "))
 }
+
+#[cfg(test)]
+mod tests;

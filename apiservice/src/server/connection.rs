@@ -85,7 +85,11 @@ impl Connection {
         // Once set, the connection only finishes what is under way, until then at most.
         let mut ends: Option<Instant> = None;
         loop {
-            let deadline = ends.unwrap_or_else(|| activity.deadline(Instant::now(), limits.header_read, limits.idle));
+            let deadline = ends.unwrap_or_else(|| {
+                let now = Instant::now();
+                // Looks again after `idle`: requests move the deadline while this sleeps.
+                activity.deadline(now, limits.header_read, limits.idle).min(now + limits.idle)
+            });
             tokio::select! {
                 result = connection.as_mut() => {
                     if let Err(error) = result {

@@ -8,7 +8,7 @@ use crate::tls::{Tls, TlsError};
 
 /// How often the files are looked at. Their content is compared: modification times are coarse, and a kubelet volume
 /// changes by a symbolic link.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// A PEM file is a few kilobytes; what is larger is not one.
 const MAX_BYTES: u64 = 1 << 20;
 

@@ -151,7 +151,7 @@ impl SelfMade {
 
 /// Certificates name moments of the calendar, so here the calendar is asked.
 #[expect(clippy::disallowed_methods, reason = "certificates are dated; this is the one place that dates them")]
-pub(super) fn wall_clock() -> Timestamp {
+pub(crate) fn wall_clock() -> Timestamp {
     Timestamp::now()
 }
 
@@ -252,3 +252,6 @@ fn covers(certificate: &str, service: &ServiceName) -> Result<bool, TlsError> {
     };
     Ok(service.alternative_names().iter().all(has))
 }
+
+#[cfg(test)]
+mod tests;

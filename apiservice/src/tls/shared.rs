@@ -166,3 +166,6 @@ impl SharedCertificate {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,9 +28,16 @@ pub(super) struct Page<'a> {
     pub batch: &'a Batch,
     pub index: u32,
     pub rules: Rules<'a>,
+    /// A sample without a time of its own is fresh.
+    fresh: bool,
 }
 
-impl Page<'_> {
+impl<'a> Page<'a> {
+    pub fn new(batch: &'a Batch, index: u32, rules: Rules<'a>) -> Self {
+        let fresh = fresh(Measured { value: 0.0, at: batch.measured }, rules.now, rules.max_age).is_ok();
+        Self { batch, index, rules, fresh }
+    }
+
     fn time(&self, sample: usize) -> Timestamp {
         if self.batch.sample_times.is_empty() {
             return self.batch.measured;
@@ -38,8 +45,13 @@ impl Page<'_> {
         self.batch.sample_times.get(&sample).copied().unwrap_or(self.batch.measured)
     }
 
+    /// The sample's time, or how old it is.
     pub fn fresh(&self, sample: usize) -> Reading {
-        fresh(Measured { value: 0.0, at: self.time(sample) }, self.rules.now, self.rules.max_age)
+        let measured = Measured { value: 0.0, at: self.time(sample) };
+        if self.fresh && measured.at == self.batch.measured {
+            return Ok(measured);
+        }
+        fresh(measured, self.rules.now, self.rules.max_age)
     }
 
     /// A line's value with its time, or why it has none; old lines have none whatever they say (R2).

@@ -281,6 +281,20 @@ async fn a_server_that_closes_at_once_is_asked_ever_less_often() {
 }
 
 #[tokio::test]
+async fn a_server_that_lists_and_then_refuses_to_watch_is_asked_ever_less_often() {
+    let mut server =
+        Server::start(Kind::Pods, Scope::Cluster, Timing { shortest_watch: Duration::from_mins(1), ..TIMING });
+    let began = Instant::now();
+    for _ in 0..10 {
+        server.list("1", &[]).await;
+        event(&server.watch("1").await, "ERROR", &json!({"kind": "Status", "code": 410, "message": "too old"}));
+    }
+    server.asked().await.fail(500);
+    let least: Duration = [1, 2, 4, 8, 8, 8, 8, 8, 8, 8].map(Duration::from_millis).iter().sum();
+    assert!(began.elapsed() >= least, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_garbled_event_may_have_been_a_change_so_the_kind_is_listed_again() {
     for line in ["{}\n", "no json\n", "{\"type\":\"DELETED\",\"object\":{}}\n", "{\"type\":\"MOVED\",\"object\":{}}\n"]
     {

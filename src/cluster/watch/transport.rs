@@ -32,7 +32,7 @@ pub(super) enum WatchError {
     #[error("the API server does not know this kind (404)")]
     Absent,
     /// 410: the position, or the list's continuation, is too old.
-    #[error("the position in the watch has expired (410), listing again")]
+    #[error("the position in the watch has expired (410)")]
     Expired,
     /// Any other answer that is an error. 403 is the operator's to mend.
     #[error("the API server answers {code}: {message}")]

@@ -90,21 +90,19 @@ impl From<Failure> for Status {
         let text = failure.to_string();
         match failure {
             // Its judgement about our own credentials is not about the asker's: that one was authorized before.
-            Failure::Refused { code: 401 | 403, .. } => status(503, "ServiceUnavailable", text),
-            Failure::Refused { code: code @ 400..=599, reason, message } => status(code, known(code, &reason), message),
-            Failure::Name(_) => status(400, "BadRequest", text),
-            Failure::Slow => status(504, "Timeout", text),
+            Failure::Refused { code: 401 | 403, .. } => Status::service_unavailable(text),
+            Failure::Refused { code: code @ 400..=599, reason, message } => {
+                Status::new(code, known(code, &reason), message)
+            }
+            Failure::Name(_) => Status::bad_request(text),
+            Failure::Slow => Status::timeout(text),
             Failure::Refused { .. }
             | Failure::Unreachable(_)
             | Failure::TooLarge
             | Failure::Garbled(_)
-            | Failure::Busy => status(503, "ServiceUnavailable", text),
+            | Failure::Busy => Status::service_unavailable(text),
         }
     }
-}
-
-fn status(code: u16, reason: &'static str, message: String) -> Status {
-    Status { code, reason, ..Status::not_found(message) }
 }
 
 /// The reasons of `meta/v1`; what is not one of them is named by its code.

@@ -128,11 +128,12 @@ async fn a_kept_connection_that_closes_under_the_request_costs_no_scrape() {
 
 #[tokio::test]
 async fn a_batch_is_stamped_when_the_answer_began_not_when_it_ended() {
-    const PAUSE: Duration = Duration::from_millis(300);
+    const BEFORE: Duration = Duration::from_millis(300);
+    const WITHIN: Duration = Duration::from_millis(1500);
     let (head, tail) = PAGE.split_at(20);
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}", PAGE.len());
     let exporter = Exporter::new(move |_| {
-        vec![Act::Wait(PAUSE), Act::Send(head.clone().into()), Act::Wait(PAUSE), Act::Send(tail.into())]
+        vec![Act::Wait(BEFORE), Act::Send(head.clone().into()), Act::Wait(WITHIN), Act::Send(tail.into())]
     });
     let config = config::Scrape { timeout: config::Duration(PATIENCE), ..settings([exporter.url()]) };
     let rig = Rig::start(&config);
@@ -140,9 +141,9 @@ async fn a_batch_is_stamped_when_the_answer_began_not_when_it_ended() {
     let (status, measured) = (&tracked.status, tracked.batch.as_ref().unwrap().measured);
     let before = measured.duration_since(status.last_attempt.unwrap());
     let after = status.last_success.unwrap().duration_since(measured);
-    let pause = SignedDuration::try_from(PAUSE).unwrap();
-    assert!(before >= pause, "{before:?}");
-    assert!(after >= pause, "{after:?}");
+    assert!(before >= SignedDuration::try_from(BEFORE).unwrap(), "{before:?}");
+    // A busy machine may take a second to see the head.
+    assert!(after >= SignedDuration::from_millis(500), "{after:?}");
     rig.stop().await;
 }
 

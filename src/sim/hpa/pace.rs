@@ -82,6 +82,21 @@ pub enum Limit {
     ScaleDownLimit,
 }
 
+impl Limit {
+    /// The condition's reason.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::ScaleDownStabilized => "ScaleDownStabilized",
+            Self::ScaleUpStabilized => "ScaleUpStabilized",
+            Self::TooManyReplicas => "TooManyReplicas",
+            Self::TooFewReplicas => "TooFewReplicas",
+            Self::ScaleUpLimit => "ScaleUpLimit",
+            Self::ScaleDownLimit => "ScaleDownLimit",
+        }
+    }
+}
+
 /// Kubernetes' default downscale stabilization.
 pub const DOWN_WINDOW: Duration = Duration::from_mins(5);
 /// Longest memory: `periodSeconds` and windows are bounded by an hour in the API.

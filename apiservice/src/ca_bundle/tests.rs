@@ -1,0 +1,62 @@
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+use tokio::sync::{oneshot, watch};
+
+use super::keep_ca_bundle;
+use crate::testing::{eventually, kube_api::KubeApi};
+
+const OURS: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io";
+const OTHER: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1.somebody.else";
+
+fn bundle(kube: &KubeApi, path: &str) -> Option<Value> {
+    kube.object(path)?.pointer("/spec/caBundle").cloned()
+}
+
+fn base64(pem: &str) -> Value {
+    json!(ByteString(pem.as_bytes().to_vec()))
+}
+
+fn api_service() -> Value {
+    json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {},
+           "spec": {"insecureSkipTLSVerify": true, "group": "external.metrics.k8s.io"}})
+}
+
+#[tokio::test]
+async fn the_bundle_of_our_api_services_stays_ours() {
+    let kube = KubeApi::start().await;
+    kube.put(OURS, api_service());
+    kube.put(OTHER, api_service());
+    let (sender, receiver) = watch::channel("one".to_owned());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let names = ["v1beta1.external.metrics.k8s.io".to_owned(), "v1beta1.custom.metrics.k8s.io".to_owned()];
+    let client = kube.client();
+    let task = tokio::spawn(async move {
+        keep_ca_bundle(client, &names, receiver, async {
+            let _ = stopped.await;
+        })
+        .await;
+    });
+    eventually("the bundle is written", || bundle(&kube, OURS) == Some(base64("one"))).await;
+    assert_eq!(kube.object(OURS).unwrap()["spec"]["insecureSkipTLSVerify"], Value::Null);
+    assert_eq!(kube.object(OURS).unwrap()["spec"]["group"], "external.metrics.k8s.io");
+
+    sender.send_replace("two".into());
+    eventually("a new bundle is written", || bundle(&kube, OURS) == Some(base64("two"))).await;
+
+    let mut changed = api_service();
+    changed["spec"]["caBundle"] = json!("c29tZWJvZHkgZWxzZQ==");
+    kube.put(OURS, changed);
+    eventually("somebody else's bundle is written over", || bundle(&kube, OURS) == Some(base64("two"))).await;
+
+    let later = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.custom.metrics.k8s.io";
+    kube.put(later, api_service());
+    eventually("an APIService that appears later gets it too", || bundle(&kube, later) == Some(base64("two"))).await;
+
+    kube.refuse_writes(1);
+    drop(sender);
+    kube.put(OURS, api_service());
+    eventually("a write that failed is tried again", || bundle(&kube, OURS) == Some(base64("two"))).await;
+    assert_eq!(bundle(&kube, OTHER), None, "others are left alone");
+    drop(stop);
+    task.await.unwrap();
+}

@@ -1,0 +1,228 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, extract::Request, routing::get};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+};
+
+use super::Limits;
+use crate::{
+    authentication::Peer,
+    testing::{PATIENCE, Server, eventually, pki::Ca, read},
+};
+
+/// A short while, for limits that a test waits out.
+const SHORT: Duration = Duration::from_millis(200);
+
+async fn who(request: Request) -> String {
+    let peer = request.extensions().get::<Arc<Peer>>().unwrap();
+    format!("{} {} {:?}", peer.remote(), peer.certificates().len(), request.version())
+}
+
+fn app() -> Router {
+    Router::new().route("/", get(who))
+}
+
+fn reqwest(server: &Server) -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(server.ca.as_bytes()).unwrap()])
+        .resolve("adapter.tidegate.svc", server.address)
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn handlers_see_the_peer_over_both_versions_of_http() {
+    let server = Server::start(app(), Limits::default()).await;
+    let answer = server.client().get("/", &[]).await;
+    assert!(answer.body.contains(" 0 HTTP/1.1"), "{answer:?}");
+    let any = Ca::new("nobody knows").issue("x", None);
+    let answer = server.client().with(&any).get("/", &[]).await;
+    assert!(answer.body.contains(" 1 HTTP/1.1"), "{answer:?}");
+    let url = format!("https://adapter.tidegate.svc:{}/", server.address.port());
+    let answer = reqwest(&server).get(url).send().await.unwrap().text().await.unwrap();
+    assert!(answer.ends_with(" 0 HTTP/2.0"), "{answer}");
+}
+
+#[tokio::test]
+async fn plain_http_on_the_tls_port_is_told_so_and_garbage_is_not_answered() {
+    let server = Server::start(app(), Limits::default()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let answer = read(&mut stream).await.unwrap();
+    assert_eq!(answer.code, 400);
+    assert!(answer.body.contains("HTTPS"), "{answer:?}");
+    for garbage in [&b"\x16\x03\x01\xff\xff garbage"[..], b"\0\0\0\0", b"\x16", b"\xff\xfe\x80", b"lower case"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(garbage).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert!(read(&mut stream).await.is_none(), "{garbage:?}");
+    }
+    assert_eq!(server.client().get("/", &[]).await.code, 200);
+}
+
+#[tokio::test]
+async fn a_handshake_that_never_ends_is_ended() {
+    let limits = Limits { handshake: SHORT, ..Limits::default() };
+    let server = Server::start(app(), limits).await;
+    for beginning in [&b""[..], b"\x16\x03\x01\x02\x00"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(beginning).await.unwrap();
+        assert!(read(&mut stream).await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn heads_that_trickle_in_or_never_come_close_the_connection() {
+    let limits = Limits { header_read: SHORT, ..Limits::default() };
+    let server = Server::start(app(), limits).await;
+    for beginning in [&b""[..], b"GET / HTTP/1.1\r\nHost: a\r\nX-A: "] {
+        let mut stream = server.client().connect().await.unwrap();
+        stream.write_all(beginning).await.unwrap();
+        let answer = read(&mut stream).await;
+        assert!(answer.is_none_or(|answer| answer.code == 408), "no answer, or 408");
+    }
+    // Over HTTP/2: nothing at all, and a preface with settings and half a HEADERS frame.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for beginning in [&b""[..], &[&preface[..], b"\0\0\x10\x01\0\0\0\0\x01"].concat()] {
+        let mut stream = server.client().connect_alpn(&[b"h2"]).await.unwrap();
+        stream.write_all(beginning).await.unwrap();
+        let _ = read(&mut stream).await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_answered_with_431() {
+    let limits = Limits { header_bytes: 16 * 1024, header_count: 10, ..Limits::default() };
+    let server = Server::start(app(), limits).await;
+    let client = server.client();
+    let long = "x".repeat(12 * 1024);
+    assert_eq!(client.get("/", &[("X-A", &long)]).await.code, 200);
+    let longer = "x".repeat(20 * 1024);
+    assert_eq!(client.get("/", &[("X-A", &longer)]).await.code, 431);
+    let many: Vec<_> = (0..20).map(|_| ("X-A", "b")).collect();
+    assert_eq!(client.get("/", &many).await.code, 431);
+    let url = format!("https://adapter.tidegate.svc:{}/", server.address.port());
+    let http = reqwest(&server);
+    assert_eq!(http.get(&url).header("X-A", &long).send().await.unwrap().status(), 200);
+    // Over HTTP/2 the refusal is either the code, or the stream's end when the client knows the limit beforehand.
+    match http.get(&url).header("X-A", &longer).send().await {
+        Ok(answer) => assert_eq!(answer.status(), 431),
+        Err(error) => assert!(error.is_request(), "{error:?}"),
+    }
+    let default = Server::start(app(), Limits::default()).await;
+    assert_eq!(default.client().get("/", &[("X-A", &"x".repeat(600_000))]).await.code, 200);
+    assert_eq!(default.client().get("/", &[("X-A", &"x".repeat(1_200_000))]).await.code, 431);
+}
+
+#[tokio::test]
+async fn a_handler_that_takes_too_long_is_answered_with_a_504_status() {
+    let limits = Limits { request: SHORT, ..Limits::default() };
+    let server = Server::start(Router::new().fallback(std::future::pending::<()>), limits).await;
+    let answer = server.client().get("/", &[]).await;
+    assert_eq!(answer.code, 504);
+    assert_eq!(answer.json()["reason"], "Timeout");
+    assert_eq!(answer.json()["kind"], "Status");
+    assert!(!answer.head.contains("retry-after"));
+}
+
+#[tokio::test]
+async fn connections_beyond_the_cap_wait_until_one_closes() {
+    let limits = Limits { connections: 2, ..Limits::default() };
+    let server = Server::start(app(), limits).await;
+    let first = server.client().connect().await.unwrap();
+    let _second = server.client().connect().await.unwrap();
+    let client = server.client();
+    let mut third = tokio::spawn(async move { client.get("/", &[]).await.code });
+    assert!(tokio::time::timeout(SHORT, &mut third).await.is_err(), "no slot for a third");
+    drop(first);
+    assert_eq!(tokio::time::timeout(PATIENCE, third).await.unwrap().unwrap(), 200);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_of_no_use_is_closed_and_one_that_waits_is_not() {
+    let limits = Limits { idle: SHORT, ..Limits::default() };
+    let release = Arc::new(Notify::new());
+    let (began, notify) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&release));
+    let seen = Arc::clone(&began);
+    let slow = move || {
+        let (notify, seen) = (Arc::clone(&notify), Arc::clone(&seen));
+        async move {
+            seen.fetch_add(1, Ordering::Relaxed);
+            notify.notified().await;
+            "done"
+        }
+    };
+    let server = Server::start(app().route("/slow", get(slow)), limits).await;
+    let mut idle = server.client().connect().await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut waiting = server.client().connect().await.unwrap();
+    waiting.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert_eq!(read(&mut idle).await.unwrap().code, 200, "answered, then closed by the server");
+    assert_eq!(began.load(Ordering::Relaxed), 1);
+    tokio::time::sleep(2 * SHORT).await;
+    release.notify_one();
+    assert_eq!(read(&mut waiting).await.unwrap().body, "done");
+}
+
+#[tokio::test]
+async fn at_shutdown_what_is_under_way_is_finished_and_nothing_new_is_taken() {
+    let release = Arc::new(Notify::new());
+    let (began, notify) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&release));
+    let seen = Arc::clone(&began);
+    let slow = move || {
+        let (notify, seen) = (Arc::clone(&notify), Arc::clone(&seen));
+        async move {
+            seen.fetch_add(1, Ordering::Relaxed);
+            notify.notified().await;
+            "done"
+        }
+    };
+    let mut server = Server::start(Router::new().route("/slow", get(slow)), Limits::default()).await;
+    let client = server.client();
+    let mut idle = client.connect().await.unwrap();
+    let (http1, http2) = (server.client(), reqwest(&server));
+    let url = format!("https://adapter.tidegate.svc:{}/slow", server.address.port());
+    let first = tokio::spawn(async move { http1.get("/slow", &[]).await.body });
+    let second = tokio::spawn(async move { http2.get(url).send().await.unwrap().text().await.unwrap() });
+    eventually("both requests are under way", || began.load(Ordering::Relaxed) == 2).await;
+
+    server.stop();
+    assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0, "an idle connection is closed");
+    assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
+    release.notify_waiters();
+    assert_eq!(first.await.unwrap(), "done");
+    assert_eq!(second.await.unwrap(), "done");
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn the_drain_has_an_end() {
+    let limits = Limits { drain: SHORT, ..Limits::default() };
+    let began = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&began);
+    let never = move || {
+        seen.fetch_add(1, Ordering::Relaxed);
+        std::future::pending::<()>()
+    };
+    let mut server = Server::start(Router::new().fallback(never), limits).await;
+    let client = server.client();
+    let hangs = tokio::spawn(async move {
+        let mut stream = client.connect().await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        read(&mut stream).await.is_none()
+    });
+    eventually("the request is under way", || began.load(Ordering::Relaxed) == 1).await;
+    server.stop();
+    server.ended().await;
+    assert!(hangs.await.unwrap());
+}

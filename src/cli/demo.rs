@@ -1,0 +1,127 @@
+//! `tidegate demo`: the main job with no cluster and no GPU, in one process.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+
+use crate::sim::scene::{self, COMPRESSION, SPEEDS, Settings, Summary, Tick, script};
+
+mod paint;
+mod table;
+mod timeline;
+
+use paint::Paint;
+
+const EXAMPLES: &str = "Examples:
+  tidegate demo
+  tidegate demo --speed 5 --json | jq -c '{time, ready, desired}'
+  tidegate demo --speed 0.05      # in real time: twenty minutes
+
+The exit status is 0 if the scene played as described: up to 3 replicas, back to 1, no replica removed that the
+load warranted, and each fault seen as unknown.";
+
+/// The first line of the output, whatever its form.
+const WHAT_IS_SIMULATED: &str = "tidegate demo. Simulated: GPUs, pods, load and the autoscaler (a model of the HPA). Real: exporter pages over \
+     HTTP, scraping, attribution, the metrics API over TLS.";
+
+/// Play the main job with no cluster and no GPU: load rises and falls, an exporter fails at peak, an autoscaler follows.
+///
+/// Three simulated nodes serve GPU exporter pages on loopback sockets. The real adapter code scrapes them, attributes what
+/// they say to pods, and serves the metrics API, which a model of the Horizontal Pod Autoscaler asks over TLS. The scene
+/// lasts twenty minutes and is played in one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Play so many times faster: 0.05 (real time) to 20.
+    #[arg(long, default_value_t = 1.0, value_name = "N", value_parser = speed)]
+    speed: f64,
+    /// Print one JSON object a line for each sync of the autoscaler, and a summary as the last line.
+    #[arg(long)]
+    json: bool,
+    /// Seed of the noise in the readings.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(speed) if SPEEDS.contains(&speed) => Ok(speed),
+        _ => Err(format!("expected a number from {} to {}, got {text:?}", SPEEDS.start(), SPEEDS.end())),
+    }
+}
+
+/// Plays the scene to its end.
+///
+/// # Errors
+/// The scene cannot go on, for lack of sockets for example, or the output cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let Args { speed, json, seed } = *args;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let settings = Settings { speed, seed };
+    let summary = if json {
+        eprintln!("{WHAT_IS_SIMULATED}");
+        runtime.block_on(as_json(settings))?
+    } else {
+        runtime.block_on(for_people(settings))?
+    };
+    Ok(match summary.judge() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(flop) => {
+            eprintln!("error: the scene did not play as described: {flop}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+async fn as_json(settings: Settings) -> anyhow::Result<Summary> {
+    let mut out = io::stdout();
+    let summary = scene::play(settings, |tick| writeln!(out, "{}", serde_json::to_string(tick)?)).await?;
+    writeln!(io::stdout(), "{}", serde_json::json!({ "summary": summary }))?;
+    Ok(summary)
+}
+
+async fn for_people(settings: Settings) -> anyhow::Result<Summary> {
+    let mut out = io::stdout();
+    let paint = Paint::new(out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()));
+    let minutes = script::END.as_secs_f64() / 60.0;
+    let seconds = script::END.as_secs_f64() / COMPRESSION / settings.speed;
+    writeln!(
+        out,
+        "{WHAT_IS_SIMULATED}\n{} follows {} with a target of {} %, from {} to {} replicas. {minutes:.0} minutes play in \
+         {seconds:.0} seconds.\n",
+        script::SERVICE,
+        script::METRIC,
+        script::TARGET,
+        script::MIN_REPLICAS,
+        script::MAX_REPLICAS,
+    )?;
+    writeln!(out, "{}", table::head(paint))?;
+    let mut ticks: Vec<Tick> = Vec::new();
+    let summary = scene::play(settings, |tick| {
+        let lines = table::lines(tick, ticks.last(), paint);
+        ticks.push(tick.clone());
+        io::stdout().write_all(lines.as_bytes())?;
+        io::stdout().flush()
+    })
+    .await?;
+    writeln!(out, "\n{}", timeline::plot(&ticks, paint))?;
+    writeln!(out, "{}", timeline::sentence(&ticks, &summary))?;
+    Ok(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speeds_outside_of_what_can_be_played_are_refused_with_the_range() {
+        assert_eq!(speed("5"), Ok(5.0));
+        for wrong in ["0", "-1", "100", "NaN", "fast"] {
+            let error = speed(wrong).expect_err("not a speed");
+            assert!(error.contains("0.05 to 20") && error.contains(wrong), "{error}");
+        }
+    }
+}
