@@ -16,10 +16,11 @@ use super::{
     workload::{Load, METRIC, SELECTOR, Workload},
 };
 
-/// A service account that may read pods' metrics in its own namespace, and its token.
+/// A service account that may read one metric of the pods in its own namespace, and its token. RBAC knows no `pods/*`.
 async fn reader(namespace: &Namespace) -> String {
     namespace.create::<ServiceAccount>(json!({"metadata": {"name": "reader"}})).await;
-    let rule = json!({"apiGroups": ["custom.metrics.k8s.io"], "resources": ["pods/*"], "verbs": ["get"]});
+    let rule =
+        json!({"apiGroups": ["custom.metrics.k8s.io"], "resources": [format!("pods/{METRIC}")], "verbs": ["get"]});
     namespace.create::<Role>(json!({"metadata": {"name": "reader"}, "rules": [rule]})).await;
     namespace
         .create::<RoleBinding>(json!({

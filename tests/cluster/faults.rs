@@ -32,7 +32,7 @@ const ROWS: [Row; 14] = [
     row("blank-int32", Fault::Values(OddValue::BlankInt32), "DCGM's blank value"),
     row("blank-fp64", Fault::Values(OddValue::BlankFp64), "DCGM's blank value"),
     row("blank-int64", Fault::Values(OddValue::BlankInt64), "DCGM's blank value"),
-    row("text", Fault::Values(OddValue::Text), "last measured"),
+    row("text", Fault::Values(OddValue::Text), "not a number"),
     row("zero-attribution", Fault::ZeroAttribution, "attribution failed"),
     row("garbage", Fault::Garbage, "last measured"),
     row("endless", Fault::NeverEnds, "last measured"),

@@ -14,6 +14,10 @@ use super::{
 const CUSTOM: &str = "/apis/custom.metrics.k8s.io";
 const EXTERNAL: &str = "/apis/external.metrics.k8s.io";
 
+fn find(list: &Value, wanted: impl Fn(&Value) -> bool) -> Option<&Value> {
+    list.as_array()?.iter().find(|item| wanted(item))
+}
+
 fn names(list: &Value) -> Vec<&str> {
     list["resources"].as_array().unwrap().iter().map(|resource| resource["name"].as_str().unwrap()).collect()
 }
@@ -89,10 +93,23 @@ async fn kubectl_reads_discovery_pods_an_inference_service_and_an_external_metri
     assert_eq!(ours.len(), 3, "{services}");
     assert!(ours.iter().all(|line| line.contains("True")), "{services}");
 
-    // Aggregated discovery lists the same, and no group is stale: a stale one would hold up every namespace's deletion.
+    // Aggregated discovery lists the same, and no version is stale: a stale one would hold up every namespace's deletion.
     eventually("the aggregator to have read our discovery", async || {
-        let listed = kubectl(plane, &["api-resources", "--api-group=custom.metrics.k8s.io", "--no-headers"]).await?;
-        if listed.contains(METRIC) || listed.contains("pods") { Ok(()) } else { Err(listed) }
+        let all = namespace.client.list_api_groups_aggregated().await.map_err(|error| error.to_string())?;
+        let all = serde_json::to_value(all).map_err(|error| error.to_string())?;
+        for (group, version, resource) in [
+            ("custom.metrics.k8s.io", "v1beta1", "pods"),
+            ("custom.metrics.k8s.io", "v1beta2", "pods"),
+            ("external.metrics.k8s.io", "v1beta1", METRIC),
+        ] {
+            let group = find(&all["items"], |item| item["metadata"]["name"] == group).ok_or(group)?;
+            let found = find(&group["versions"], |item| item["version"] == version).ok_or(version)?;
+            let listed = find(&found["resources"], |item| item["resource"] == resource);
+            if found["freshness"] != "Current" || listed.is_none() {
+                return Err(format!("{version} {resource}: {group}"));
+            }
+        }
+        Ok(())
     })
     .await;
     drop(workload);

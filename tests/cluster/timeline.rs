@@ -70,12 +70,19 @@ impl Timeline {
         let task = tokio::spawn(async move {
             let start = Instant::now();
             let mut now = Moment::default();
+            let mut deployed = false;
             let mut changes = stream::select(deployments.boxed(), autoscalers.boxed());
             while let Some(change) = changes.next().await {
                 match change {
-                    Ok(Change::Deployment(object)) => now.apply_deployment(&object),
+                    Ok(Change::Deployment(object)) => {
+                        now.apply_deployment(&object);
+                        deployed = true;
+                    }
                     Ok(Change::Autoscaler(object)) => now.apply_autoscaler(&object),
                     Err(_) => continue, // the watcher itself starts again
+                }
+                if !deployed {
+                    continue; // the HPA was seen first: replicas are not known yet
                 }
                 now.at = start.elapsed();
                 sender.send_modify(|moments| Arc::make_mut(moments).push(now.clone()));
@@ -121,7 +128,7 @@ impl Timeline {
 
     /// The numbers of replicas that were asked for, one after the other.
     pub fn steps(&self) -> Vec<i32> {
-        let mut steps: Vec<i32> = self.moments().iter().map(|moment| moment.replicas).filter(|&n| n > 0).collect();
+        let mut steps: Vec<i32> = self.moments().iter().map(|moment| moment.replicas).collect();
         steps.dedup();
         steps
     }
