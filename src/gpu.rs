@@ -249,6 +249,13 @@ impl Vocabulary {
         self.sources.get(name).copied()
     }
 
+    /// The name on pages of that source. Looked for: only messages need it.
+    fn name_of(&self, source: Source) -> Arc<str> {
+        let name =
+            self.sources.iter().find(|(_, known)| **known == source).map(|(name, _)| String::from_utf8_lossy(name));
+        name.map_or_else(|| Arc::clone(&self.family(source.family).name), Into::into)
+    }
+
     fn add_family(&mut self, name: &str, help: &str, unit: Unit) -> FamilyId {
         let id = FamilyId(self.families.len() as u16);
         self.families.push(Family { name: name.into(), unit, max: unit.max(), help: help.into() });

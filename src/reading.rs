@@ -118,7 +118,8 @@ pub enum Unknown {
     /// A watch of the cluster has not delivered its first list, or has been broken for too long.
     #[error("the cluster's state is not known yet: {0}")]
     ClusterUnknown(String),
-    /// The name stands for more than one Deployment.
+    /// It can be read in more than one way: a name that stands for several Deployments, or a value that may be a ratio or a
+    /// percentage.
     #[error("{0}")]
     Ambiguous(String),
 }

@@ -18,8 +18,8 @@ pub enum Scale {
     Percent,
     /// 0..1, and the operator has said so.
     Ratio,
-    /// 0..1 by the exporter's text, 0..100 by its table: a value above 1 (by more than rounding) on a page makes the
-    /// family a percentage there.
+    /// 0..1 by the exporter's text, 0..100 by its table: values above 1 (by more than rounding) are percent, and beside
+    /// them, on the same page, values up to 1 are unknown, because they may be either.
     RatioOrPercent,
     /// 0..1 since dcgm-exporter 4.9, but in older headers the same name is an alias of an integer percentage: one value
     /// with a decimal point makes it a ratio on that page, otherwise a value above 1 makes it a percentage, and a 1 on a

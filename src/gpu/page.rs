@@ -199,7 +199,8 @@ impl<'a> Draft<'a> {
             let pod_sum = owner.is_some() && process.is_none() && *family.name == *families::POD_SUMS;
             let leeway = if pod_sum { range::POD_SUM_LEEWAY } else { range::LEEWAY };
             let reading = value.ok_or(Unknown::Malformed).and_then(|value| {
-                let factor = factor(source, value, evidence.get(&source.rank))?;
+                let name = || vocabulary.name_of(source);
+                let factor = factor(source, value, evidence.get(&source.rank), name)?;
                 range::check(value, factor, family.unit, family.max, leeway)
             });
             if let Some(at) = timestamp {
@@ -223,17 +224,31 @@ fn credible_percent(value: f64) -> bool {
     (0.0..=super::MAX_PERCENT * range::LEEWAY).contains(&value)
 }
 
-/// The factor from the page's unit to ours, where the page or the vocabulary tells it.
-fn factor(source: Source, value: f64, evidence: Option<&Evidence>) -> Result<f64, Unknown> {
+/// The factor from the page's unit to ours, where the page or the vocabulary tells it. A value that is right in either unit
+/// is unknown where the page gives reason to doubt: 0.95 beside 37 may be an idle card of a percentage, or a busy one beside
+/// an odd value, and taking one for the other could shrink a service. 0 is 0 in both.
+fn factor(
+    source: Source,
+    value: f64,
+    evidence: Option<&Evidence>,
+    name: impl Fn() -> Arc<str>,
+) -> Result<f64, Unknown> {
     let (above_one, fraction) = evidence.map_or((false, false), |e| (e.above_one, e.fraction));
+    let ambiguous = |doubt: &str| {
+        let name = name();
+        Err(Unknown::Ambiguous(format!(
+            "the exporter reports {name} as {value}, and {doubt}; \
+             give {name} its unit, ratio or percent, in vocabulary.families"
+        )))
+    };
     match source.scale {
+        Scale::RatioOrPercent if above_one && value > 0.0 && value <= range::LEEWAY => {
+            ambiguous("other values on its page are above 1, so that this may be a ratio or a percentage")
+        }
         Scale::RatioOrPercent if above_one => Ok(1.0),
         Scale::RatioOrInteger if !fraction && above_one => Ok(1.0),
         Scale::RatioOrInteger if !fraction && credible_percent(value) && value > 0.0 => {
-            Err(Unknown::Ambiguous(format!(
-                "the exporter reports {value}, and nothing on its page tells a ratio from a percentage; \
-             give the family its unit in vocabulary.families"
-            )))
+            ambiguous("nothing on its page tells a ratio from a percentage")
         }
         scale => Ok(scale.factor()),
     }

@@ -86,13 +86,30 @@ fn what_is_no_measurement_stays_as_unknown_with_its_reason() {
 }
 
 #[test]
-fn one_value_above_one_makes_a_profiling_family_a_percentage_on_that_page() {
+fn values_up_to_one_of_a_profiling_family_are_unknown_where_another_value_says_percent() {
     let family = "DCGM_FI_PROF_SM_ACTIVE";
-    assert_eq!(values(family, &["0.5", "37.5", "1"]), [Ok(0.5), Ok(37.5), Ok(1.0)]);
-    assert_eq!(values(family, &["0.5", "1", "0"]), [Ok(50.0), Ok(100.0), Ok(0.0)]);
+    let beside = |value: &str| values(family, &["37.5", value])[1].clone();
+    for value in ["0.95", "0.0001", "1", "1.01"] {
+        let Err(Unknown::Ambiguous(text)) = beside(value) else { panic!("{value}: {:?}", beside(value)) };
+        for part in [family, value, "ratio or percent, in vocabulary.families"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+    assert_eq!([beside("0"), beside("-0"), beside("1.02"), beside("100")], [Ok(0.0), Ok(0.0), Ok(1.02), Ok(100.0)]);
+    assert_eq!(beside("-0.5"), Err(Unknown::OutOfRange { value: -0.5, max: 100.0 }));
+    assert_eq!(values(family, &["37.5"]), [Ok(37.5)]);
+    assert_eq!(values(family, &["0.5", "1", "0", "1.01"]), [Ok(50.0), Ok(100.0), Ok(0.0), Ok(100.0)]);
     let other = read("DCGM_FI_PROF_SM_ACTIVE{gpu=\"0\"} 37\nDCGM_FI_PROF_DRAM_ACTIVE{gpu=\"0\"} 0.5\n");
     let values: Vec<_> = other.samples.into_iter().map(|s| s.reading.map(|r| r.value)).collect();
     assert_eq!(values, [Ok(37.0), Ok(50.0)], "families are decided one by one");
+}
+
+#[test]
+fn an_alias_is_named_as_it_stands_on_the_page() {
+    let Err(Unknown::Ambiguous(text)) = &values("DCGM_FI_PROF_SM_UTIL_RATIO", &["0.95", "37"])[0] else {
+        panic!("0.95 beside 37 is ambiguous");
+    };
+    assert!(text.contains("DCGM_FI_PROF_SM_UTIL_RATIO"), "{text}");
 }
 
 #[test]
@@ -118,11 +135,22 @@ fn a_renamed_family_of_whole_numbers_is_the_older_percentage() {
 
 #[test]
 fn a_configured_unit_is_believed() {
-    let name = "DCGM_FI_DEV_GPU_UTIL_RATIO".to_owned();
-    let families = vec![config::FamilyConfig { name, served_as: None, unit: config::SourceUnit::Ratio }];
-    let vocabulary = Vocabulary::new(&config::Vocabulary { families, ..config::Vocabulary::default() }).expect("right");
-    let page = read_with(&vocabulary, "DCGM_FI_DEV_GPU_UTIL_RATIO{gpu=\"0\"} 1\n");
-    assert_eq!(page.samples[0].reading.clone().map(|r| r.value), Ok(100.0));
+    use config::SourceUnit::{Percent, Ratio};
+    let out_of_range = || Err(Unknown::OutOfRange { value: 37.0, max: 100.0 });
+    let cases = [
+        ("DCGM_FI_DEV_GPU_UTIL_RATIO", Ratio, "1", Ok(100.0), out_of_range()),
+        ("DCGM_FI_DEV_GPU_UTIL_RATIO", Percent, "1", Ok(1.0), Ok(37.0)),
+        ("DCGM_FI_PROF_SM_ACTIVE", Ratio, "0.5", Ok(50.0), out_of_range()),
+        ("DCGM_FI_PROF_SM_ACTIVE", Percent, "0.5", Ok(0.5), Ok(37.0)),
+    ];
+    for (name, unit, text, expected, odd) in cases {
+        let families = vec![config::FamilyConfig { name: name.to_owned(), served_as: None, unit }];
+        let vocabulary =
+            Vocabulary::new(&config::Vocabulary { families, ..config::Vocabulary::default() }).expect("right");
+        let page = read_with(&vocabulary, &format!("{name}{{gpu=\"0\"}} {text}\n{name}{{gpu=\"1\"}} 37\n"));
+        let values: Vec<_> = page.samples.into_iter().map(|s| s.reading.map(|r| r.value)).collect();
+        assert_eq!(values, [expected, odd], "{name} in {unit:?}");
+    }
 }
 
 #[test]
