@@ -135,7 +135,9 @@ pub struct Sample<'p, 'a> {
 pub enum Line<'p, 'a, F> {
     /// A sample of a wanted family, with what `want` has answered.
     Sample(F, Sample<'p, 'a>),
-    /// A line that does not say what it is about.
+    /// A bad line of a wanted family, with what `want` has answered and the labels before the place where it breaks.
+    Broken(F, BadLine, &'p [Label<'a>]),
+    /// A bad line that does not say which family it is of.
     Bad(BadLine),
 }
 
@@ -182,14 +184,20 @@ impl<'a> Parser<'a> {
                     }
                     continue;
                 }
-                Some(_) if line.len() > self.limits.line_bytes => return Ok(Some(Line::Bad(BadLine::TooLong))),
+                Some(_) if line.len() > self.limits.line_bytes => {
+                    let family = line::name(text).and_then(|(name, _)| want(name));
+                    return Ok(Some(match family {
+                        Some(family) => Line::Broken(family, BadLine::TooLong, &[]),
+                        None => Line::Bad(BadLine::TooLong),
+                    }));
+                }
                 Some(_) => {}
             }
             let Some((name, rest)) = line::name(text) else { return Ok(Some(Line::Bad(BadLine::Name))) };
             let Some(family) = want(name) else { continue };
             let rest = match line::labels(rest, self.limits.labels, &mut self.labels) {
                 Ok(rest) => rest,
-                Err(reason) => return Ok(Some(Line::Bad(reason))),
+                Err(reason) => return Ok(Some(Line::Broken(family, reason, &self.labels))),
             };
             self.samples += 1;
             if self.samples > self.limits.samples {

@@ -57,7 +57,7 @@ pub(super) fn name(text: &[u8]) -> Option<(&[u8], &[u8])> {
     (!name.is_empty() && follows).then_some((name, rest))
 }
 
-/// Reads the labels, if any, into `labels` and returns what follows them.
+/// Reads the labels, if any, into `labels` and returns what follows them. After an error `labels` holds those before it.
 pub(super) fn labels<'a>(text: &'a [u8], most: usize, labels: &mut Vec<Label<'a>>) -> Result<&'a [u8], BadLine> {
     labels.clear();
     let text = skip_space(text);
@@ -90,7 +90,10 @@ pub(super) fn labels<'a>(text: &'a [u8], most: usize, labels: &mut Vec<Label<'a>
         match rest.first() {
             Some(b',') => rest = &rest[1..],
             Some(b'}') => {}
-            _ => return Err(BadLine::Labels), // an unescaped quote inside the value, most likely
+            _ => {
+                labels.pop(); // an unescaped quote inside the value, most likely: what was read is not all of it
+                return Err(BadLine::Labels);
+            }
         }
     }
 }

@@ -32,7 +32,7 @@ fn read_as(body: &[u8], format: Format, complete: bool, limits: &Limits) -> Resu
     let mut read = Read::default();
     while let Some(line) = parser.next_line(Some)? {
         match line {
-            Line::Bad(reason) => *read.bad.entry(reason).or_default() += 1,
+            Line::Broken(_, reason, _) | Line::Bad(reason) => *read.bad.entry(reason).or_default() += 1,
             Line::Sample(family, sample) => {
                 assert_eq!(family, sample.name);
                 read.samples.push(Owned {

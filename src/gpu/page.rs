@@ -2,6 +2,21 @@
 //!
 //! What can only be said of a whole page is decided after its last line: which of a family's names is heard, whether a
 //! ratio is written as a percentage, and whose `pod` label is the scraper's.
+//!
+//! A line that is skipped (its labels do not parse or are too many, it is too long, or it names no card) must not vanish
+//! from a card's sum (R1). Three rules see to that, the narrowest that applies:
+//!
+//! 1. It names its pod before it breaks: every card of that pod on this page (only the one that it names, if it does) gets
+//!    a sample of the family that is unknown. Other pods and families live.
+//! 2. It does not, but the process is on the page in another family: [`crate::attribution`] misses it in this one
+//!    ([`Unknown::ProcessMissing`]). [`Page::unplaced`] says that no process of this page may be taken for idle because a
+//!    line is absent.
+//! 3. A card's only line of a family: the card has no value, and the pod fewer cards than it was given.
+//!
+//! What is *not* seen: a process all of whose lines are skipped, none of which names its pod, beside other processes of
+//! the same pod on the same card. It is missing from the card's sum, and only [`Page::bad_lines`] tells of it. ACK's
+//! exporter, the one that reports processes, writes labels in the order of their names: the pod's and the process's id
+//! stand before the process's own name, the one label that a workload can choose freely.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -26,12 +41,14 @@ pub use crate::exposition::PageError;
 /// What was read from one page.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
-    /// Recognized lines, in page order.
+    /// Recognized lines, in page order; then what stands for skipped lines that name their pod, all of it unknown.
     pub samples: Vec<Sample>,
     /// Timestamps that lines carry, by index into `samples`.
     pub timestamps: BTreeMap<usize, Timestamp>,
     /// Bad lines by reason. All but those whose value or timestamp is bad are skipped.
     pub bad_lines: BTreeMap<BadLine, u64>,
+    /// A line of a family that is read was skipped, and it does not say which pod it is about.
+    pub unplaced: bool,
 }
 
 /// Reads a page. `complete`: the transport vouches that the body is whole (see [`Parser::new`]). `measured`: the time of
@@ -57,6 +74,10 @@ pub fn read(
     while let Some(line) = parser.next_line(&mut want)? {
         match line {
             Line::Bad(reason) => draft.bad(reason),
+            Line::Broken(source, reason, labels) => {
+                draft.bad(reason);
+                draft.skipped(source, &vocabulary.labels.read(labels));
+            }
             Line::Sample(source, sample) => {
                 let value = sample.value.map_err(|reason| draft.bad(reason)).ok();
                 let told = vocabulary.labels.read(sample.labels);
@@ -64,7 +85,12 @@ pub fn read(
             }
         }
     }
-    Ok(draft.finish(vocabulary, measured))
+    let page = draft.finish(vocabulary, measured);
+    // What stands for skipped lines counts too.
+    if page.samples.len() > limits.samples {
+        return Err(PageError::TooManySamples { limit: limits.samples });
+    }
+    Ok(page)
 }
 
 /// A line of the page before its value is scaled.
@@ -108,7 +134,21 @@ struct Draft<'a> {
     ranks: BTreeMap<FamilyId, (u16, u16)>,
     /// `pod` and `namespace` of lines whose workload is named otherwise: the exporter's own pods.
     scrapers: BTreeSet<(Arc<str>, Arc<str>)>,
+    skipped: BTreeSet<Skipped>,
+    unplaced: bool,
 }
+
+/// A line that was skipped, as far as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Skipped {
+    family: FamilyId,
+    pod: PodName,
+    uuid: Option<Arc<str>>,
+    process: Option<Arc<str>>,
+}
+
+/// Namespace and name.
+type PodName = (Arc<str>, Arc<str>);
 
 impl<'a> Draft<'a> {
     fn bad(&mut self, reason: BadLine) {
@@ -133,6 +173,7 @@ impl<'a> Draft<'a> {
             if value.is_some() {
                 self.bad(BadLine::NoCard);
             }
+            self.skipped(source, told);
             return;
         };
         let (lowest, highest) = self.ranks.entry(source.family).or_insert((source.rank, source.rank));
@@ -170,6 +211,21 @@ impl<'a> Draft<'a> {
         self.rows.push(row);
     }
 
+    /// A line of which there is no row.
+    fn skipped(&mut self, source: Source, told: &Told<'a>) {
+        let (Some(namespace), Some(pod)) = (told.namespace, told.pod) else {
+            self.unplaced = true;
+            return;
+        };
+        let skipped = Skipped {
+            family: source.family,
+            pod: (self.name(namespace), self.name(pod)),
+            uuid: told.uuid.map(|label| self.name(label)),
+            process: told.process.map(|label| self.name(label)),
+        };
+        self.skipped.insert(skipped);
+    }
+
     /// For each card of a family that is on the page under several names: the rank of the one that is heard. By card,
     /// because one page can bring the lines of an older and a newer exporter together.
     fn heard(&self) -> BTreeMap<CardOfFamily, u16> {
@@ -185,8 +241,9 @@ impl<'a> Draft<'a> {
 
     fn finish(self, vocabulary: &Vocabulary, measured: Timestamp) -> Page {
         let heard = self.heard();
-        let Self { rows, bad_lines, evidence, scrapers, .. } = self;
-        let mut page = Page { samples: Vec::with_capacity(rows.len()), timestamps: BTreeMap::new(), bad_lines };
+        let Self { rows, bad_lines, evidence, scrapers, skipped, unplaced, .. } = self;
+        let samples = Vec::with_capacity(rows.len());
+        let mut page = Page { samples, timestamps: BTreeMap::new(), bad_lines, unplaced };
         for row in rows {
             if !heard.is_empty() && heard.get(&row.card_of_family()).is_some_and(|rank| *rank != row.source.rank) {
                 continue; // the page has the card's family under a better name too
@@ -215,8 +272,36 @@ impl<'a> Draft<'a> {
                 reading: reading.map(|value| Measured { value, at: measured }),
             });
         }
+        page.samples.extend(unknown_for(&skipped, &page.samples));
         page
     }
+}
+
+/// What stands for the lines that were skipped: an unknown sample for each card of the pod that such a line names.
+fn unknown_for(skipped: &BTreeSet<Skipped>, samples: &[Sample]) -> Vec<Sample> {
+    if skipped.is_empty() {
+        return Vec::new();
+    }
+    // One sample of each card of each pod.
+    let mut cards: BTreeMap<PodName, BTreeMap<_, (&Sample, &Owner)>> = BTreeMap::new();
+    for sample in samples {
+        let Some(owner) = &sample.owner else { continue };
+        let pod = (owner.namespace.clone(), owner.pod.clone());
+        cards.entry(pod).or_default().insert((&sample.card, &sample.node), (sample, owner));
+    }
+    let unknown = skipped.iter().flat_map(|line| {
+        let here = cards.get(&line.pod).into_iter().flat_map(BTreeMap::values);
+        let here = here.filter(|(known, _)| line.uuid.as_ref().is_none_or(|uuid| *uuid == known.card.uuid));
+        here.map(|(known, owner)| Sample {
+            family: line.family,
+            card: known.card.clone(),
+            node: known.node.clone(),
+            owner: Some((*owner).clone()),
+            process: line.process.clone(),
+            reading: Err(Unknown::Malformed),
+        })
+    });
+    unknown.collect()
 }
 
 /// Whether a value may tell how its family is written: blanks and garbage may not.

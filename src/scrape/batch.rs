@@ -57,7 +57,8 @@ pub struct Batch {
     /// Sample times that differ from `measured`, by index into `samples`; only where the target's clock is trusted.
     pub sample_times: BTreeMap<usize, Timestamp>,
     /// A process that the page lists in another family but not in a utilization family is idle there (a true 0), by the
-    /// target's configuration. Otherwise it is unknown.
+    /// target's configuration. Otherwise it is unknown. Never on a page on which a line was skipped that may be the
+    /// process's.
     pub absent_means_idle: bool,
 }
 

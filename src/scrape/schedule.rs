@@ -245,7 +245,7 @@ impl Shared {
                 Err(Err(_)) => std::future::pending().await,
             }
         };
-        let page::Page { mut samples, timestamps, bad_lines } = page?;
+        let page::Page { mut samples, timestamps, bad_lines, unplaced } = page?;
         if samples.is_empty() && !bad_lines.is_empty() {
             return Err(ScrapeError::Garbage { bad_lines });
         }
@@ -263,7 +263,8 @@ impl Shared {
             measured,
             samples,
             sample_times,
-            absent_means_idle: target.access.absent_means_idle,
+            // A process whose line was skipped is not idle (R1).
+            absent_means_idle: target.access.absent_means_idle && !unplaced,
         };
         Ok(Success { batch, bytes, bad_lines })
     }

@@ -1,8 +1,10 @@
 //! From lines to cards and pods.
 
-use super::super::scene::{Scene, ago, family};
+use super::super::scene::{MEM, SM, Scene, ago, family, vocabulary};
 use crate::{
     cluster::{Phase, PodState},
+    exposition::{Format, Limits},
+    gpu::{Sample, page},
     reading::{Measured, Unknown},
     scrape::TargetId,
 };
@@ -55,6 +57,38 @@ fn r1_where_absent_means_idle_a_listed_process_is_a_true_zero() {
     assert_eq!(idle(&["SM - a#1 50"]).pod_reading("llm-0", "SM"), Err(Unknown::Absent), "nothing lists the pod");
     let old = idle(&["MEM llm-0 a#1 100"]).change_page(|page| page.measured = ago(31));
     assert!(matches!(old.pod_reading("llm-0", "SM"), Err(Unknown::Stale { .. })));
+}
+
+/// A page as an exporter writes it, of card `a` and pod `llm-0`: family, process, the process's name, value.
+fn text(lines: &[(&str, u32, &str, f64)]) -> Vec<Sample> {
+    let line = |(family, process, name, value): &(&str, u32, &str, f64)| {
+        format!(
+            "{family}{{NamespaceName=\"prod\",PodName=\"llm-0\",ProcessId=\"{process}\",ProcessName=\"{name}\",\
+             UUID=\"a\"}} {value}\n"
+        )
+    };
+    let text = lines.iter().map(line).collect::<Vec<_>>().concat();
+    let limits = Limits { line_bytes: 200, labels: 8, samples: 100 };
+    page::read(&vocabulary(), text.as_bytes(), Format::Text, true, ago(1), &limits).unwrap().samples
+}
+
+#[test]
+fn r1_a_line_that_is_skipped_never_makes_a_sum_smaller() {
+    let long = "x".repeat(200);
+    let (quote, long) = ("a\"b", long.as_str());
+    let scene = |lines: &[_]| one_pod().page(&[]).change_page(|page| page.samples = text(lines));
+    let good = [(SM, 1, "python", 50.0), (MEM, 1, "python", 100.0)];
+    let both = [good[0], good[1], (SM, 2, "python", 40.0), (MEM, 2, "python", 100.0)];
+    assert_eq!(scene(&both).pod_value("llm-0", "SM"), Some(90.0));
+    for (what, sm, mem, sm_known, mem_known) in [
+        ("breaks behind the pod's name", quote, "python", false, true),
+        ("breaks behind the pod's name in all families", quote, quote, false, false),
+        ("is too long, and the process is in another family", long, "python", false, true),
+    ] {
+        let scene = scene(&[good[0], good[1], (SM, 2, sm, 40.0), (MEM, 2, mem, 100.0)]);
+        let known = (scene.pod_value("llm-0", "SM").is_some(), scene.pod_value("llm-0", "MEM").is_some());
+        assert_eq!(known, (sm_known, mem_known), "a line that {what}");
+    }
 }
 
 #[test]

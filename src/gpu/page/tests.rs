@@ -4,6 +4,7 @@ use super::*;
 use crate::{config, gpu::FamilyId};
 
 mod dialects;
+mod skipped;
 mod values;
 
 const LIMITS: Limits = Limits { line_bytes: 4096, labels: 64, samples: 1000 };

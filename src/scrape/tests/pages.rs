@@ -38,6 +38,15 @@ async fn a_page_becomes_a_batch_with_what_the_target_s_configuration_says() {
 }
 
 #[tokio::test]
+async fn a_page_with_a_skipped_line_of_no_known_pod_does_not_let_absent_mean_idle() {
+    let exporter = Exporter::always(ok("", [PAGE, "DCGM_CUSTOM_PROCESS_SM_UTIL{PodName=\"a\"b\"} 5\n"].concat()));
+    let access = Access { absent_means_idle: true, ..Access::default() };
+    let rig = Rig::start(&with_access(exporter.url(), access));
+    assert!(!batch(&rig).await.absent_means_idle);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn every_framing_of_the_same_page_reads_the_same() {
     let chunked =
         format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{PAGE}\r\n0\r\n\r\n", PAGE.len());
