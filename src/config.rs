@@ -341,7 +341,8 @@ impl Default for Telemetry {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 9090)),
             log_format: LogFormat::Text,
-            log_filter: "info".into(),
+            // The client's library logs each failed request as an error; whoever asks says so once, with what it means.
+            log_filter: "info,kube_client::client::builder=off".into(),
             series: 2_000,
         }
     }

@@ -61,3 +61,42 @@ fn family<L: EncodeLabelSet>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, sync::Arc};
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_default_log_filter_leaves_a_failed_request_to_whoever_made_it() {
+        let lines = Lines::default();
+        let to = lines.clone();
+        let filter = tracing_subscriber::EnvFilter::try_new(Telemetry::default().log_filter).unwrap();
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || to.clone()).finish();
+        tracing::subscriber::with_default(logs, || {
+            tracing::error!(target: "kube_client::client::builder", "failed with error");
+            tracing::warn!(target: "kube_client::client", "another part of it");
+            tracing::warn!(target: "tidegate::cluster::watch", "the watch fails");
+            tracing::debug!(target: "tidegate::cluster::watch", "listed");
+        });
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+        let shown = ["failed with error", "another part of it", "the watch fails", "listed"];
+        assert_eq!(shown.map(|words| text.contains(words)), [false, true, true, false], "{text}");
+    }
+}
