@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub vocabulary: Arc<Vocabulary>,
     /// When it was built.
     pub built: Timestamp,
+    /// How long it took to build; zero where nobody looked at the clock.
+    pub took: Duration,
     /// The age beyond which a value is unknown (R2).
     pub max_age: Duration,
     metrics: HashMap<Box<str>, (FamilyId, Statistic)>,
@@ -91,7 +93,7 @@ impl Snapshot {
             .flat_map(|statistic| ids().map(move |id| (id, statistic)))
             .map(|(id, statistic)| (metric_name(&vocabulary, id, statistic).into(), (id, statistic)))
             .collect();
-        Self { readings, view, vocabulary, built, max_age, metrics }
+        Self { readings, view, vocabulary, built, took: Duration::ZERO, max_age, metrics }
     }
 
     /// What is served before anything is known: errors that say so (R12).

@@ -65,9 +65,11 @@ impl Cycle {
     }
 
     fn turn(&self, view: Arc<View>) {
+        let began = Instant::now();
         let batches: Vec<_> = self.store.snapshot().batches().cloned().collect();
         let vocabulary = Arc::clone(&self.vocabulary);
-        let snapshot = Snapshot::build(&batches, view, vocabulary, &self.aggregate, self.clock.now(), self.max_age);
+        let mut snapshot = Snapshot::build(&batches, view, vocabulary, &self.aggregate, self.clock.now(), self.max_age);
+        snapshot.took = began.elapsed();
         self.publisher.publish(snapshot);
     }
 }
