@@ -133,7 +133,7 @@ pub struct Readings {
     /// Every family that some fresh sample reports.
     pub seen: BTreeSet<FamilyId>,
     /// Pods that exist (R6) and have not finished, by family: ready ones and others.
-    pub pods: BTreeMap<ObjectKey, BTreeMap<FamilyId, PodReading>>,
+    pub pods: BTreeMap<ObjectKey, Arc<BTreeMap<FamilyId, PodReading>>>,
     /// Services by Deployment.
     pub services: BTreeMap<ObjectKey, ServiceReadings>,
     /// Core Services' pods, by the Service's selector.

@@ -22,6 +22,7 @@ pub mod cycle;
 mod external;
 mod lookup;
 pub mod passthrough;
+mod rows;
 mod words;
 
 #[cfg(test)]
@@ -59,6 +60,7 @@ pub struct Snapshot {
     /// The age beyond which a value is unknown (R2).
     pub max_age: Duration,
     metrics: HashMap<Box<str>, (FamilyId, Statistic)>,
+    pods: rows::PodRows,
 }
 
 impl Snapshot {
@@ -93,7 +95,8 @@ impl Snapshot {
             .flat_map(|statistic| ids().map(move |id| (id, statistic)))
             .map(|(id, statistic)| (metric_name(&vocabulary, id, statistic).into(), (id, statistic)))
             .collect();
-        Self { readings, view, vocabulary, built, took: Duration::ZERO, max_age, metrics }
+        let pods = rows::PodRows::new(&view, &readings);
+        Self { readings, view, vocabulary, built, took: Duration::ZERO, max_age, metrics, pods }
     }
 
     /// What is served before anything is known: errors that say so (R12).

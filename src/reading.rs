@@ -83,6 +83,9 @@ pub enum Unknown {
     /// The samples are from before the pod was started: they belong to its namesake (R9).
     #[error("measured before the pod started")]
     BeforeStart,
+    /// The samples are from while the pod was starting (R8).
+    #[error("measured before the pod was ready")]
+    BeforeReady,
     /// The pod does not serve yet (R8).
     #[error("the pod is not ready")]
     NotReady,

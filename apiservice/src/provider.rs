@@ -1,6 +1,6 @@
 //! What a user of this crate implements.
 
-use std::{collections::BTreeMap, fmt, future::Future, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -36,13 +36,13 @@ pub enum Scope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectName {
     /// Kind, e.g. `Pod`.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// `v1`, `apps/v1`, …
-    pub api_version: String,
+    pub api_version: Cow<'static, str>,
     /// Namespace; `None` for objects of cluster scope.
-    pub namespace: Option<String>,
+    pub namespace: Option<Arc<str>>,
     /// Name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// One value of a custom metric.
@@ -128,7 +128,7 @@ pub trait Provider: Send + Sync + 'static {
 }
 
 /// A provider may be shared with whoever feeds it.
-impl<P: Provider> Provider for std::sync::Arc<P> {
+impl<P: Provider> Provider for Arc<P> {
     fn custom_by_name(
         &self,
         resource: &Resource,

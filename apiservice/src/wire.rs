@@ -179,10 +179,10 @@ mod tests {
     fn value() -> MetricValue {
         MetricValue {
             object: ObjectName {
-                kind: "Pod".to_owned(),
-                api_version: "v1".to_owned(),
-                namespace: Some("prod".to_owned()),
-                name: "llm-0".to_owned(),
+                kind: "Pod".into(),
+                api_version: "v1".into(),
+                namespace: Some("prod".into()),
+                name: "llm-0".into(),
             },
             timestamp: "2026-01-02T03:04:05.678Z".parse().expect("a time"),
             window: Some(Duration::from_secs(30)),

@@ -5,12 +5,17 @@ use std::{
     sync::Arc,
 };
 
+use jiff::SignedDuration;
+
 use super::{Families, PodReading, clamp, foremost, heard::Claim, sum};
 use crate::{
-    cluster::{ObjectKey, Phase, Pod, View},
+    cluster::{ObjectKey, Phase, Pod, PodState, View},
     gpu::{CardId, FamilyId, Unit},
     reading::{Measured, Reading, Unknown},
 };
+
+/// Kubernetes cuts its times to whole seconds: a pod became ready within this time after `ready_since`.
+const READY_RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
 
 /// The pods that can be a source of readings, numbered in the order of their keys. Exporters name pods; only the cluster
 /// says which there are (R6).
@@ -38,7 +43,7 @@ pub(super) fn pods(
     claims: Vec<Claim<'_, u32>>,
     roster: &Roster<'_>,
     families: &Families<'_>,
-) -> BTreeMap<ObjectKey, BTreeMap<FamilyId, PodReading>> {
+) -> BTreeMap<ObjectKey, Arc<BTreeMap<FamilyId, PodReading>>> {
     let mut all = Vec::new();
     let mut claims = claims.into_iter().peekable();
     while let Some(number) = claims.peek().map(|claim| claim.place) {
@@ -50,10 +55,10 @@ pub(super) fn pods(
             while let Some(claim) = claims.next_if(|claim| claim.place == number && claim.family == family) {
                 cards.push((claim.card.clone(), claim.reading));
             }
-            let reading = pod_reading(&cards, pod.gpus, families.unit(family));
+            let reading = pod_reading(&cards, pod.gpus, families.unit(family)).and_then(|measured| own(measured, pod));
             readings.push((family, PodReading { reading, cards }));
         }
-        all.push((pod.key.clone(), readings.into_iter().collect()));
+        all.push((pod.key.clone(), Arc::new(readings.into_iter().collect())));
     }
     all.into_iter().collect()
 }
@@ -64,6 +69,17 @@ fn pod_reading(cards: &[(CardId, Reading)], requested: u32, unit: Unit) -> Readi
     let reading = over_cards(cards.iter().map(|(_, reading)| reading), unit)?;
     let reported = cards.len() as u32;
     if reported < requested { Err(Unknown::CardsMissing { reported, requested }) } else { Ok(reading) }
+}
+
+/// What a pod did while it loaded its model says nothing about the replica that it has become: it would be averaged in as
+/// an idle one (R8).
+fn own(measured: Measured, pod: &Pod) -> Reading {
+    match pod.ready_since {
+        Some(since) if pod.state == PodState::Ready && measured.at < since + READY_RESOLUTION => {
+            Err(Unknown::BeforeReady)
+        }
+        _ => Ok(measured),
+    }
 }
 
 /// Claims, sorted and one per place, → nodes.

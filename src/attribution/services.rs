@@ -86,7 +86,7 @@ fn is_ours(metric: &str, families: &Families<'_>) -> bool {
 
 /// The families in which some of the pods have a reading. Pods that are not ready yet tell, too.
 fn reported<'a>(pods: impl Iterator<Item = &'a Pod>, readings: &Readings) -> BTreeSet<FamilyId> {
-    pods.filter_map(|pod| readings.pods.get(&pod.key)).flat_map(BTreeMap::keys).copied().collect()
+    pods.filter_map(|pod| readings.pods.get(&pod.key)).flat_map(|families| families.keys()).copied().collect()
 }
 
 /// R8: made of ready pods only.
@@ -99,7 +99,7 @@ fn groups(
     coverage: f64,
 ) -> BTreeMap<FamilyId, GroupReading> {
     let pods: Vec<(&Pod, Option<&BTreeMap<FamilyId, PodReading>>)> =
-        ready.iter().map(|pod| (&***pod, readings.pods.get(&pod.key))).collect();
+        ready.iter().map(|pod| (&***pod, readings.pods.get(&pod.key).map(|families| &**families))).collect();
     let named = reported.into_iter().filter_map(|id| families.get(id).map(|family| (id, family)));
     named
         .map(|(id, family)| {

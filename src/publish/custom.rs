@@ -1,10 +1,13 @@
 //! `custom.metrics.k8s.io`: values of pods, services in their three guises, and nodes.
 
+use std::sync::Arc;
+
 use apiservice::{CustomMetric, MetricValue, ObjectName, Quantity, Resource, Scope, Selector, Status};
 use jiff::Timestamp;
 
 use super::{
     Snapshot, metric_name,
+    rows::PodRow,
     words::{Miss, matching, no_value, some_of},
 };
 use crate::{
@@ -66,13 +69,14 @@ impl Kind {
         }
     }
 
-    fn value(self, namespace: &str, name: &str, value: Quantity, timestamp: Timestamp) -> MetricValue {
+    /// The items of one answer share their namespace, and their names with the snapshot: 1,000 of them allocate nothing.
+    fn value(self, namespace: &Arc<str>, name: Arc<str>, value: Quantity, timestamp: Timestamp) -> MetricValue {
         let (group, _, version, kind) = self.names();
         let object = ObjectName {
-            kind: kind.to_owned(),
-            api_version: if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") },
-            namespace: (self.scope() == Scope::Namespaced).then(|| namespace.to_owned()),
-            name: name.to_owned(),
+            kind: kind.into(),
+            api_version: if group.is_empty() { version.into() } else { format!("{group}/{version}").into() },
+            namespace: (self.scope() == Scope::Namespaced).then(|| Arc::clone(namespace)),
+            name,
         };
         MetricValue { object, timestamp, window: None, value }
     }
@@ -124,7 +128,7 @@ impl Snapshot {
         let of = || format!("{} {name}", display(resource));
         let measured = self.named(query, name).map_err(|why| no_value(metric, &of(), why))?;
         let value = Quantity::from_f64(measured.value).ok_or_else(|| no_value(metric, &of(), Unknown::Malformed))?;
-        Ok(query.kind.value(query.namespace, name, value, measured.at))
+        Ok(query.kind.value(&query.namespace.into(), name.into(), value, measured.at))
     }
 
     /// The values of the objects that match, sorted by name; of pods, only ready ones. Objects without a value are left
@@ -140,39 +144,42 @@ impl Snapshot {
         now: Timestamp,
     ) -> Result<Vec<MetricValue>, Status> {
         let query = self.query(resource, namespace, metric, metric_selector, now)?;
+        let namespace: Arc<str> = query.namespace.into();
         let mut values = Vec::new();
         let mut without = Vec::new();
         let mut not_ready = 0;
-        let mut visit = |(name, labels, reading): Row<'_>, ready: bool| {
-            let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(|value| &**value);
-            if !objects.matches(label) {
-                return;
-            }
-            if !ready {
-                not_ready += 1;
-                return;
-            }
+        let mut add = |name: &Arc<str>, reading: Result<Measured, Miss>| {
             let value = reading.and_then(|measured| {
                 let value = Quantity::from_f64(measured.value).ok_or(Unknown::Malformed)?;
                 Ok((value, measured.at))
             });
             match value {
-                Ok((value, at)) => values.push(query.kind.value(query.namespace, name, value, at)),
-                Err(why) => without.push((name.to_owned(), why)),
+                Ok((value, at)) => values.push(query.kind.value(&namespace, Arc::clone(name), value, at)),
+                Err(why) => without.push((Arc::clone(name), why)),
             }
         };
         match query.kind {
             Kind::Pod => {
-                for (pod, reading) in self.pods_with_readings(query.namespace, query.family) {
-                    let ready = pod.state == PodState::Ready;
-                    // A pod that is leaving matches nothing: its value would count for one that is no longer there.
-                    if pod.state != PodState::Leaving {
-                        let reading = reading.ok_or(Unknown::Absent).and_then(|reading| self.still(reading, now));
-                        visit((&pod.key.name, Some(&pod.labels), reading.map_err(Miss::from)), ready);
+                for PodRow { pod, families } in self.pods.selected(query.namespace, objects) {
+                    match pod.state {
+                        PodState::Ready => {
+                            let reading = families.as_ref().and_then(|families| families.get(&query.family));
+                            let reading = reading.ok_or(Unknown::Absent).and_then(|pod| self.still(&pod.reading, now));
+                            add(&pod.key.name, reading.map_err(Miss::from));
+                        }
+                        PodState::Starting | PodState::Pending => not_ready += 1,
+                        // It matches nothing: its value would count for a pod that is no longer there.
+                        PodState::Leaving => {}
                     }
                 }
             }
-            kind => self.rows(kind, query).for_each(|row| visit(row, true)),
+            kind => {
+                for (name, labels, reading) in self.rows(kind, query) {
+                    if objects.matches(|key| labels.and_then(|labels| labels.get(key)).map(|value| &**value)) {
+                        add(&name.into(), reading);
+                    }
+                }
+            }
         }
         if !values.is_empty() {
             return Ok(values);

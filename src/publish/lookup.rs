@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     attribution::{GroupReading, PodReading, ServiceReadings, Statistic},
-    cluster::{ObjectKey, Phase, Pod, view::Labels},
+    cluster::{ObjectKey, Phase, view::Labels},
     gpu::FamilyId,
     reading::{Measured, Reading, Unknown},
 };
@@ -139,25 +139,6 @@ impl Snapshot {
                     .map(move |(name, node)| row(name, Some(&node.labels))),
             ),
         }
-    }
-
-    /// The namespace's pods in the order of their names, each with its reading: two sorted maps, walked side by side.
-    pub(super) fn pods_with_readings<'a>(
-        &'a self,
-        namespace: &'a str,
-        family: FamilyId,
-    ) -> impl Iterator<Item = (&'a Pod, Option<&'a Reading>)> {
-        let mut readings = in_namespace(&self.readings.pods, namespace).peekable();
-        in_namespace(&self.view.pods, namespace).map(move |(key, pod)| {
-            // The names are mostly one allocation, which tells them equal without reading either.
-            let is_shared = |(other, _): &(&ObjectKey, _)| Arc::ptr_eq(&other.name, &pod.key.name);
-            let families = readings.next_if(is_shared).or_else(|| {
-                while readings.next_if(|(other, _)| other.name < key.name).is_some() {}
-                readings.next_if(|(other, _)| other.name == key.name)
-            });
-            let families = families.map(|(_, families)| families);
-            (&**pod, families.and_then(|families| families.get(&family)).map(|pod| &pod.reading))
-        })
     }
 }
 

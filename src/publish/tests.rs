@@ -40,7 +40,7 @@ fn by_name(snapshot: &Snapshot, what: &str, name: &str, metric: &str) -> Result<
 
 fn list(snapshot: &Snapshot, what: &str, objects: &str, now: Timestamp) -> Result<Vec<(String, f64)>, Status> {
     let values = snapshot.custom_by_selector(&resource(what), NAMESPACE, &selector(objects), SM, &everything(), now)?;
-    Ok(values.into_iter().map(|value| (value.object.name, value.value.as_f64())).collect())
+    Ok(values.into_iter().map(|value| (value.object.name.to_string(), value.value.as_f64())).collect())
 }
 
 fn external(snapshot: &Snapshot, metric: &str, objects: &str) -> Result<Vec<(String, f64)>, Status> {
@@ -78,6 +78,26 @@ fn a_wildcard_answers_exactly_the_ready_pods_that_match_and_have_a_value_sorted_
     assert_eq!(list(&self::snapshot(&leaving), "pods", "", now()), Ok(all[1..].to_vec()));
     let missing = scene().ready(&["llm-predictor-3", "aaa-0"]);
     assert_eq!(list(&self::snapshot(&missing), "pods", "", now()), Ok(all), "pods without a value are left out");
+}
+
+#[test]
+fn every_form_of_selector_finds_the_same_pods() {
+    let snapshot = snapshot(&scene().service("other").ready(&["other-0"]).page(&["SM other-0 d#1 7"]));
+    let names = |objects| {
+        list(&snapshot, "pods", objects, now()).map(|items| Vec::from_iter(items.into_iter().map(|item| item.0)))
+    };
+    let mine = Ok(vec!["llm-predictor-0".to_owned(), "llm-predictor-1".to_owned()]);
+    for objects in [
+        "app=isvc.llm-predictor",
+        "app==isvc.llm-predictor,app",
+        "app in (isvc.llm-predictor)",
+        "app!=other,app,app notin (isvc.other,other)",
+        "!track,app=isvc.llm-predictor",
+    ] {
+        assert_eq!(names(objects), mine, "{objects}");
+    }
+    assert!(names("app=isvc.llm-predictor,app=other").is_err());
+    assert!(names("app=isvc.llm-predictor,track").is_err());
 }
 
 #[test]
@@ -326,9 +346,9 @@ async fn r12_a_publisher_that_has_measured_nothing_answers_nothing() {
     assert!(publisher.external("prod", SM, &everything()).await.is_err());
     assert_eq!(publisher.custom_metrics().is_empty(), publisher.external_metrics().is_empty());
 
-    let mut scene = ["0", "1", "2"]
-        .into_iter()
-        .fold(scene(), |scene, n| scene.change_pod(&format!("llm-predictor-{n}"), |pod| pod.started = None));
+    let mut scene = ["0", "1", "2"].into_iter().fold(scene(), |scene, n| {
+        scene.change_pod(&format!("llm-predictor-{n}"), |pod| (pod.started, pod.ready_since) = (None, None))
+    });
     let now = clock.now();
     scene.pages[0].measured = now;
     let batches: Vec<_> = scene.pages.iter().cloned().map(Arc::new).collect();

@@ -93,7 +93,7 @@ pub fn encode_readings(
         }
     }
     for (key, families) in readings.pods.iter().take(limit) {
-        for (family, pod) in families {
+        for (family, pod) in families.iter() {
             let name = &vocabulary.family(*family).name;
             let labels = || {
                 let mut labels = object("pod", key);
@@ -187,6 +187,7 @@ fn reason(unknown: &Unknown) -> &'static str {
         Unknown::AttributionFailed { .. } => "attribution_failed",
         Unknown::CardsMissing { .. } => "cards_missing",
         Unknown::BeforeStart => "before_start",
+        Unknown::BeforeReady => "before_ready",
         Unknown::ProcessMissing { .. } => "process_missing",
         Unknown::NotReady => "not_ready",
         Unknown::NoReadyPods => "no_ready_pods",

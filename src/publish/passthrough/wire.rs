@@ -54,7 +54,12 @@ impl From<CustomItem> for MetricValue {
         let Described { kind, api_version, namespace, name } = described_object;
         let namespace = namespace.filter(|namespace| !namespace.is_empty());
         Self {
-            object: ObjectName { kind, api_version, namespace, name },
+            object: ObjectName {
+                kind: kind.into(),
+                api_version: api_version.into(),
+                namespace: namespace.map(Into::into),
+                name: name.into(),
+            },
             timestamp,
             window: window_seconds.map(Duration::from_secs),
             value,
