@@ -32,6 +32,10 @@ const SERVICE: &str = "tidegate";
 
 /// Exporters are found as pods with this label, at their port of this name.
 pub const EXPORTER_LABEL: &str = "tidegate.test/exporter";
+/// The label's value where the pages' own timestamps are not trusted, which is the default.
+pub const UNTRUSTED: &str = "true";
+/// The label's value where they are.
+pub const TRUSTED: &str = "timestamps";
 /// See [`EXPORTER_LABEL`].
 pub const EXPORTER_PORT: &str = "metrics";
 
@@ -70,13 +74,24 @@ pub struct Exclusive {
 /// The adapter, shared with other tests.
 pub async fn running() -> Running {
     let adapter = get().await;
-    Running { adapter, _calm: adapter.calm.read().await }
+    let calm = adapter.calm.read().await;
+    adapter.alive().unwrap_or_else(|error| panic!("{error}"));
+    Running { adapter, _calm: calm }
 }
 
 /// The adapter, for this test alone.
 pub async fn exclusive() -> Exclusive {
     let adapter = get().await;
     Exclusive { adapter, _calm: adapter.calm.write().await }
+}
+
+impl Drop for Exclusive {
+    /// A test that failed in between must not take the others with it.
+    fn drop(&mut self) {
+        if self.adapter.alive().is_err() {
+            self.adapter.start().unwrap_or_else(|error| eprintln!("{error}"));
+        }
+    }
 }
 
 async fn get() -> &'static Adapter {
@@ -161,7 +176,8 @@ fn config(folder: &Path, port: u16, telemetry: u16) -> String {
     let folder = folder.display();
     format!(
         "scrape:\n  interval: 1s\n  timeout: 900ms\n  maxAge: 4s\n  pageBytes: 4MiB\n  discover:\n  \
-         - {{selector: '{EXPORTER_LABEL}=true', port: {EXPORTER_PORT}}}\n\
+         - {{selector: '{EXPORTER_LABEL}={UNTRUSTED}', port: {EXPORTER_PORT}}}\n  \
+         - {{selector: '{EXPORTER_LABEL}={TRUSTED}', port: {EXPORTER_PORT}, access: {{honorTimestamps: true}}}}\n\
          serve:\n  listen: 127.0.0.1:{port}\n  tlsCertFile: {folder}/tidegate.crt\n  tlsKeyFile: {folder}/tidegate.key\n  \
          serviceNamespace: {NAMESPACE}\n  serviceName: {SERVICE}\n\
          telemetry:\n  listen: 127.0.0.1:{telemetry}\n  logFilter: info\n"
