@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
+    net::SocketAddr,
     process::ExitCode,
 };
 
@@ -20,8 +21,8 @@ const EXAMPLES: &str = "Examples:
   tidegate demo --speed 5 --json | jq -c '{time, ready, desired}'
   tidegate demo --speed 0.05      # in real time: twenty minutes
 
-The exit status is 0 if the scene played as described: up to 3 replicas, back to 1, no replica removed that the
-load warranted, and each fault seen as unknown.";
+Exit status 0: the scene played as described. Up to 3 replicas and back to 1, none removed
+that the load warranted, each fault seen as unknown.";
 
 /// The first line of the output, whatever its form.
 const WHAT_IS_SIMULATED: &str = "tidegate demo. Simulated: GPUs, pods, load and the autoscaler (a model of the HPA). Real: exporter pages over \
@@ -44,6 +45,9 @@ pub struct Args {
     /// Seed of the noise in the readings.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
+    /// Show the adapter's own metrics for Prometheus on http://IP:PORT/metrics.
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_listen: Option<SocketAddr>,
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -58,12 +62,12 @@ fn speed(text: &str) -> Result<f64, String> {
 /// # Errors
 /// The scene cannot go on, for lack of sockets for example, or the output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Args { speed, json, seed } = *args;
+    let Args { speed, json, seed, metrics_listen: metrics } = *args;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let settings = Settings { speed, seed };
+    let settings = Settings { speed, seed, metrics };
     let summary = if json {
         eprintln!("{WHAT_IS_SIMULATED}");
-        runtime.block_on(as_json(settings))?
+        runtime.block_on(as_json(settings, &mut io::stdout()))?
     } else {
         runtime.block_on(for_people(settings))?
     };
@@ -76,10 +80,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn as_json(settings: Settings) -> anyhow::Result<Summary> {
-    let mut out = io::stdout();
+async fn as_json(settings: Settings, out: &mut impl Write) -> anyhow::Result<Summary> {
     let summary = scene::play(settings, |tick| writeln!(out, "{}", serde_json::to_string(tick)?)).await?;
-    writeln!(io::stdout(), "{}", serde_json::json!({ "summary": summary }))?;
+    writeln!(out, "{}", serde_json::json!({ "summary": summary }))?;
     Ok(summary)
 }
 
@@ -90,8 +93,8 @@ async fn for_people(settings: Settings) -> anyhow::Result<Summary> {
     let seconds = script::END.as_secs_f64() / COMPRESSION / settings.speed;
     writeln!(
         out,
-        "{WHAT_IS_SIMULATED}\n{} follows {} with a target of {} %, from {} to {} replicas. {minutes:.0} minutes play in \
-         {seconds:.0} seconds.\n",
+        "{WHAT_IS_SIMULATED}\n{} follows {} with a target of {} %, from {} to {} replicas. Load is counted in replicas kept \
+         fully busy. {minutes:.0} minutes play in {seconds:.0} seconds.\n",
         script::SERVICE,
         script::METRIC,
         script::TARGET,
@@ -115,6 +118,32 @@ async fn for_people(settings: Settings) -> anyhow::Result<Summary> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_scene_goes_from_one_to_three_to_one_and_a_fault_shrinks_nothing() {
+        // Another test may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut out = Vec::new();
+        let settings = Settings { speed: 10.0, seed: 7, metrics: None };
+        let summary = as_json(settings, &mut out).await.expect("it plays");
+        let out = String::from_utf8(out).expect("text");
+        assert_eq!(summary.judge(), Ok(()), "{out}");
+        let lines: Vec<serde_json::Value> =
+            out.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect();
+        let (last, ticks) = lines.split_last().expect("lines");
+        assert_eq!(last["summary"]["max_replicas"], 3);
+        assert_eq!(last["summary"]["final_replicas"], 1);
+        assert_eq!(last["summary"]["wrong_scale_downs"], 0);
+        assert!(last["summary"]["seconds"].as_f64().is_some_and(|seconds| seconds > 5.0), "{last}");
+        let reasons: Vec<&str> = ticks.iter().filter_map(|tick| tick["pods"][1]["unknown"].as_str()).collect();
+        for reason in ["last measured", "attribution failed"] {
+            assert!(reasons.iter().any(|text| text.starts_with(reason)), "{reason}: {reasons:?}");
+        }
+        assert!(
+            last["summary"]["wrong_scale_downs_if_unknown_were_zero"].as_u64().is_some_and(|wrong| wrong > 0),
+            "the faults last long enough to shrink a service whose unknown pods are answered as 0: {last}"
+        );
+    }
 
     #[test]
     fn speeds_outside_of_what_can_be_played_are_refused_with_the_range() {

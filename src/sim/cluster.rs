@@ -246,7 +246,14 @@ impl Cluster {
                 .iter()
                 .map(|(name, _)| (Arc::clone(name), Arc::new(Node { name: Arc::clone(name), labels: BTreeMap::new() })))
                 .collect(),
-            autoscalers: autoscaler.iter().map(|hpa| (hpa.key.clone(), Arc::new(hpa.clone()))).collect(),
+            autoscalers: autoscaler
+                .iter()
+                .map(|hpa| {
+                    let current = i32::try_from(self.pods.len()).unwrap_or(i32::MAX);
+                    let desired = i32::try_from(self.desired).unwrap_or(i32::MAX);
+                    (hpa.key.clone(), Arc::new(Autoscaler { current, desired, ..hpa.clone() }))
+                })
+                .collect(),
         }
     }
 }

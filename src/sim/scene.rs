@@ -4,7 +4,7 @@
 //! sockets, attributes, and serves the metrics API over TLS. All times of the [`script`] are Kubernetes' defaults or usual
 //! ones, divided by one factor, so that proportions are true.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -41,7 +41,7 @@ pub const COMPRESSION: f64 = 20.0;
 /// Slowest and fastest play: real time, and what a busy laptop still follows.
 pub const SPEEDS: std::ops::RangeInclusive<f64> = 0.05..=20.0;
 /// A sample may always be this old: scheduling delays of the machine are not compressed.
-const LEAST_MAX_AGE: Duration = Duration::from_millis(400);
+const LEAST_MAX_AGE: Duration = Duration::from_millis(250);
 
 /// How the scene is played.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,13 +50,15 @@ pub struct Settings {
     pub speed: f64,
     /// Seed of the noise in the readings.
     pub seed: u64,
+    /// Address of the adapter's own metrics (HTTP), if they are wanted.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The scene cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SceneError {
     /// Sockets.
-    #[error("a loopback socket failed: {0}")]
+    #[error("a socket failed: {0}")]
     Socket(#[from] io::Error),
     /// Whoever shows the scene.
     #[error("the output cannot be written: {0}")]
@@ -119,7 +121,7 @@ struct Director {
 
 impl Director {
     async fn start(settings: Settings) -> Result<Self, SceneError> {
-        let Settings { speed, seed } = settings;
+        let Settings { speed, seed, metrics } = settings;
         let compression = COMPRESSION * speed.clamp(*SPEEDS.start(), *SPEEDS.end());
         let wall = |time: Duration| time.div_f64(compression);
         let clock = Clock::start();
@@ -130,7 +132,8 @@ impl Director {
         let urls = exporters.iter().map(Exporter::url).zip(script::NODES).collect();
         let certificates = Certificates::make()?;
         let max_age = wall(script::MAX_AGE).max(LEAST_MAX_AGE);
-        let adapter = Adapter::start(clock, urls, wall(script::SCRAPE_INTERVAL), max_age, &certificates).await?;
+        let adapter =
+            Adapter::start(clock, urls, wall(script::SCRAPE_INTERVAL), max_age, metrics, &certificates).await?;
         let client =
             Client::new(&format!("https://{}", adapter.address), &certificates.authority, &certificates.client)?;
         let cluster = Cluster::new(
@@ -181,7 +184,7 @@ impl Director {
     async fn play(&mut self, show: &mut impl FnMut(&Tick) -> io::Result<()>) -> Result<Summary, SceneError> {
         // The one replica of the beginning has been there for a while; its first page has yet to be read.
         let now = self.clock.now();
-        for ago in [script::SCHEDULING + script::MODEL_LOAD, script::MODEL_LOAD] {
+        for ago in [script::SCHEDULING + script::MODEL_LOAD, script::MODEL_LOAD, Duration::ZERO] {
             self.move_pods(now - ago.div_f64(self.compression));
         }
         self.events.clear();
@@ -234,12 +237,15 @@ impl Director {
             let percent = if ready { (noisy * 10.0).round() / 10.0 } else { 0.0 };
             self.exporters[node].set_load(&pod.namespace, &pod.name, percent);
         }
-        self.adapter.see(self.cluster.view());
     }
 
     /// Lets the cluster follow the wish for replicas, and the exporters follow the cluster.
     fn move_pods(&mut self, now: Timestamp) {
-        for event in self.cluster.step(now, self.desired) {
+        let events = self.cluster.step(now, self.desired);
+        // At each step, changed or not: the publishing cycle's longest pause would otherwise be the one time that is not
+        // compressed.
+        self.adapter.see(self.cluster.view());
+        for event in events {
             let told = match event {
                 Event::Created(_) => None,
                 Event::Scheduled { pod: ObjectKey { namespace, name }, uid, node, cards } => {

@@ -46,14 +46,11 @@ pub(super) fn lines(tick: &Tick, before: Option<&Tick>, paint: Paint) -> String 
             let _ = writeln!(lines, "{:15}{} {}", "", paint.tone(Tone::Faint, "›"), paint.tone(Tone::Unknown, story));
         }
     }
-    if tick.invalid.is_some() && before.is_none_or(|before| before.invalid.is_none()) {
-        let _ = writeln!(
-            lines,
-            "{:15}{} the autoscaler waits: {}",
-            "",
-            paint.tone(Tone::Faint, "›"),
-            tick.invalid.as_deref().unwrap_or_default()
-        );
+    let waits = tick.invalid.as_deref().filter(|_| before.is_none_or(|before| before.invalid.is_none()));
+    if let Some(message) = waits {
+        // The server's own words; what stands before them is the controller's frame.
+        let (_, message) = message.rsplit_once("metrics API: ").unwrap_or(("", message));
+        let _ = writeln!(lines, "{:15}{} the autoscaler waits: {message}", "", paint.tone(Tone::Faint, "›"));
     }
     lines
 }

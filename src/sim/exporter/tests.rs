@@ -7,6 +7,11 @@ use tokio::{
 };
 
 use super::*;
+use crate::{
+    exposition::{Format, Limits},
+    gpu::{Sample, Vocabulary, page::Page},
+    reading::Unknown,
+};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const PROCESS: &str = "DCGM_CUSTOM_PROCESS_SM_UTIL";
@@ -227,4 +232,90 @@ async fn a_frozen_page_keeps_the_values_of_its_moment() {
     assert_eq!(values(&text(&exporter).await, "DCGM_CUSTOM_PROCESS_SM_UTIL", "llm-0"), ["80 1700000000000"]);
     exporter.set_fault(Fault::None);
     assert_eq!(values(&text(&exporter).await, "DCGM_CUSTOM_PROCESS_SM_UTIL", "llm-0"), ["1"]);
+}
+
+/// The page as our own reader sees it.
+fn read(text: &str, complete: bool) -> Page {
+    let limits = Limits::from(&crate::config::Scrape::default());
+    let body = text.split_once("\r\n\r\n").map_or(text, |(_, body)| body);
+    let read = crate::gpu::page::read(&Vocabulary::default(), body.as_bytes(), Format::Text, complete, NOW, &limits);
+    read.expect("a small text page")
+}
+
+const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
+/// Samples of that family that name that pod; of the device, if none.
+fn samples(page: &Page, family: &str, pod: Option<&str>) -> Vec<Sample> {
+    let family = Vocabulary::default().by_name(family).expect("a known family");
+    let of = |sample: &&Sample| sample.family == family && sample.owner.as_ref().map(|owner| &*owner.pod) == pod;
+    page.samples.iter().filter(of).cloned().collect()
+}
+
+fn numbers(samples: &[Sample]) -> Vec<f64> {
+    samples.iter().map(|sample| sample.reading.as_ref().expect("a value").value).collect()
+}
+
+#[test]
+fn our_reader_finds_on_each_page_what_was_set() {
+    for dialect in [Dialect::Ack, Dialect::Dcgm, Dialect::DcgmVirtualGpus] {
+        let page = read(&render(&node(), dialect, Fault::None), true);
+        assert!(page.bad_lines.is_empty(), "{dialect:?}: {:?}", page.bad_lines);
+        let (pods, devices) = match dialect {
+            Dialect::Ack => (samples(&page, PROCESS, Some("llm-1")), samples(&page, DEVICE, None)),
+            Dialect::Dcgm => (samples(&page, DEVICE, Some("llm-1")), vec![]),
+            Dialect::DcgmVirtualGpus => (samples(&page, DEVICE, Some("llm-1")), samples(&page, DEVICE, None)),
+        };
+        assert!((numbers(&pods).iter().sum::<f64>() - 10.0).abs() < 1e-9, "{dialect:?}: {pods:?}");
+        assert!(pods.iter().all(|sample| *sample.card.uuid == *node().uuid(1)), "{dialect:?}: {pods:?}");
+        assert!(devices.is_empty() || numbers(&devices) == [80.0, 10.0], "{dialect:?}: {devices:?}");
+        let ids: Vec<_> = pods.iter().map(|sample| sample.process.as_deref()).collect();
+        assert_eq!(ids, if dialect == Dialect::Ack { vec![Some("10110"), Some("10111")] } else { vec![None] });
+    }
+}
+
+#[tokio::test]
+async fn over_the_socket_our_reader_finds_no_number_on_a_page_of_odd_values() {
+    let exporter = started().await;
+    for odd in OddValue::ALL {
+        exporter.set_fault(Fault::Values(odd));
+        let page = read(&text(&exporter).await, true);
+        let readings: Vec<_> =
+            samples(&page, PROCESS, Some("llm-0")).into_iter().map(|sample| sample.reading.map(|m| m.value)).collect();
+        let expected = match odd {
+            OddValue::Tiny => matches!(&readings[..], [Ok(value)] if (value - 0.0004).abs() < 1e-12),
+            OddValue::Text => matches!(&readings[..], [Err(Unknown::Malformed)]),
+            OddValue::BlankInt32 | OddValue::BlankFp64 | OddValue::BlankInt64 => {
+                matches!(&readings[..], [Err(Unknown::Blank { .. })])
+            }
+            OddValue::NotANumber | OddValue::Infinite | OddValue::Negative | OddValue::Huge => {
+                matches!(&readings[..], [Err(Unknown::OutOfRange { .. })])
+            }
+        };
+        assert!(expected, "{odd:?}: {readings:?}");
+    }
+}
+
+#[tokio::test]
+async fn over_the_socket_page_faults_read_as_what_they_are() {
+    let exporter = started().await;
+    let at = Timestamp::constant(1_700_000_000, 0);
+    let page_under = async |fault| {
+        exporter.set_fault(fault);
+        read(&text(&exporter).await, fault != Fault::CutShort)
+    };
+    let zero = page_under(Fault::ZeroAttribution).await;
+    assert_eq!(numbers(&samples(&zero, PROCESS, Some("llm-0"))), [0.0]);
+    assert_eq!(numbers(&samples(&zero, DEVICE, None)), [95.0, 95.0]);
+    let absent = page_under(Fault::SeriesAbsent).await;
+    assert!(samples(&absent, PROCESS, Some("llm-0")).is_empty() && !samples(&absent, DEVICE, None).is_empty());
+    let idle = page_under(Fault::UtilizationAbsent).await;
+    assert!(samples(&idle, PROCESS, Some("llm-0")).is_empty());
+    assert_eq!(numbers(&samples(&idle, "DCGM_CUSTOM_PROCESS_MEM_USED", Some("llm-0"))), [24_576.0]);
+    let frozen = page_under(Fault::Frozen(at)).await;
+    assert_eq!(numbers(&samples(&frozen, PROCESS, Some("llm-0"))), [80.0]);
+    assert!(!frozen.timestamps.is_empty() && frozen.timestamps.values().all(|time| *time == at));
+    let garbage = page_under(Fault::Garbage).await;
+    assert!(garbage.samples.is_empty() && !garbage.bad_lines.is_empty());
+    let cut = page_under(Fault::CutShort).await;
+    assert!(cut.samples.len() < page_under(Fault::None).await.samples.len());
 }

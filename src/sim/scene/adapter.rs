@@ -8,6 +8,8 @@ use apiservice::{
     authentication::{Authority, Trust, TrustStore},
     router, secure,
 };
+use arc_swap::ArcSwap;
+use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::{SceneError, certificates::Certificates};
@@ -16,8 +18,9 @@ use crate::{
     cluster::View,
     config::{Config, Duration as Setting, UrlTarget},
     gpu::Vocabulary,
-    publish::{Publisher, Snapshot},
+    publish::{Publisher, cycle::Cycle},
     scrape::{Scraper, Store, TargetSet, targets},
+    telemetry::{self, measured::Measured, process::Process},
 };
 
 /// Never connected to: the one client of the scene is a member of `system:masters`, which needs no review. Were it asked,
@@ -31,13 +34,13 @@ pub struct Adapter {
     pub address: SocketAddr,
     /// What is served.
     pub publisher: Arc<Publisher>,
-    /// What was scraped.
-    pub store: Arc<Store>,
     /// The families.
     pub vocabulary: Arc<Vocabulary>,
     /// Age beyond which a value is unknown.
     pub max_age: Duration,
-    views: watch::Sender<Arc<View>>,
+    view: Arc<ArcSwap<View>>,
+    /// Counts views.
+    seen: watch::Sender<u64>,
     // Dropped with the adapter, which ends the scraper's wait for more targets.
     _targets: watch::Sender<Arc<TargetSet>>,
     stop: watch::Sender<bool>,
@@ -45,7 +48,8 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Scrapes `urls` every `interval`, and serves on a loopback port what that says about the pods of the latest view.
+    /// Scrapes `urls` every `interval`, and serves on a loopback port what that says about the pods of the latest view; our
+    /// own metrics on `metrics`, if wanted.
     ///
     /// # Errors
     /// A socket or certificate that cannot be used.
@@ -54,6 +58,7 @@ impl Adapter {
         urls: Vec<(String, &'static str)>,
         interval: Duration,
         max_age: Duration,
+        metrics: Option<SocketAddr>,
         certificates: &Certificates,
     ) -> Result<Self, SceneError> {
         let mut config = Config::default();
@@ -67,7 +72,8 @@ impl Adapter {
         let vocabulary = Arc::new(Vocabulary::default());
         let store = Arc::new(Store::new());
         let publisher = Arc::new(Publisher::new(Arc::clone(&vocabulary), clock));
-        let views = watch::Sender::new(Arc::new(View::default()));
+        let view = Arc::new(ArcSwap::from_pointee(View::default()));
+        let seen = watch::Sender::new(0);
         let set = watch::Sender::new(Arc::new(targets(&config.scrape, &View::default())));
         let stop = watch::Sender::new(false);
         let stopped = || {
@@ -83,16 +89,16 @@ impl Adapter {
         let scraping = scraper.run(set.subscribe(), stopped());
         tasks.spawn(async move { Ok(scraping.await?) });
 
-        let publish = Publish {
+        let cycle = Cycle {
             store: Arc::clone(&store),
-            views: views.subscribe(),
             publisher: Arc::clone(&publisher),
             vocabulary: Arc::clone(&vocabulary),
-            config,
-            clock,
+            aggregate: config.aggregate,
             max_age,
+            clock,
         };
-        let publishing = publish.run(stopped());
+        let latest = Arc::clone(&view);
+        let publishing = cycle.run(move || latest.load_full(), seen.subscribe(), stopped());
         tasks.spawn(async move {
             publishing.await;
             Ok(())
@@ -105,7 +111,21 @@ impl Adapter {
         let nobody = kube::Config::new(http::Uri::from_static(NO_API_SERVER));
         let authorizer = Authorizer::new(kube::Client::try_from(nobody)?);
         let authenticator = Authenticator::new(Arc::new(TrustStore::only(trust)), None);
-        let options = router::Options::new(prometheus_client::registry::Registry::default(), move || clock.now());
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Process));
+        let series = config.telemetry.series;
+        let measured = Measured { publisher: Arc::clone(&publisher), store, clock, series };
+        registry.register_collector(Box::new(measured));
+        let options = router::Options::new(registry, move || clock.now());
+        if let Some(address) = metrics {
+            let pages = telemetry::server::Pages {
+                registry: Arc::clone(&options.registry),
+                live: Arc::new(|| Ok(())),
+                ready: Arc::new(|| Ok(())),
+            };
+            let serving = telemetry::server::serve(TcpListener::bind(address).await?, Arc::new(pages), stopped());
+            tasks.spawn(async move { Ok(serving.await?) });
+        }
         let routes = router::router(Arc::clone(&publisher), options);
         let app = secure(routes, Arc::new(authenticator), Arc::new(authorizer));
         let tls = Tls::from_pem(certificates.server.as_bytes(), certificates.server_key.as_bytes())?;
@@ -114,12 +134,13 @@ impl Adapter {
         let serving = apiservice::serve(listener, tls, app, Limits::default(), stopped());
         tasks.spawn(async move { Ok(serving.await?) });
 
-        Ok(Self { address, publisher, store, vocabulary, max_age, views, _targets: set, stop, tasks })
+        Ok(Self { address, publisher, vocabulary, max_age, view, seen, _targets: set, stop, tasks })
     }
 
     /// Takes over what the cluster looks like now.
     pub fn see(&self, view: View) {
-        self.views.send_replace(Arc::new(view));
+        self.view.store(Arc::new(view));
+        self.seen.send_modify(|seen| *seen += 1);
     }
 
     /// Completes when a part has ended, which none does by itself unless something is wrong with it.
@@ -141,37 +162,5 @@ impl Adapter {
             ended.map_err(|error| SceneError::Died(error.to_string()))??;
         }
         Ok(())
-    }
-}
-
-/// Readings are made anew whenever a page, or the cluster, has changed.
-struct Publish {
-    store: Arc<Store>,
-    views: watch::Receiver<Arc<View>>,
-    publisher: Arc<Publisher>,
-    vocabulary: Arc<Vocabulary>,
-    config: Config,
-    clock: Clock,
-    max_age: Duration,
-}
-
-impl Publish {
-    async fn run(mut self, stopped: impl Future<Output = ()>) {
-        let mut pages = self.store.changes();
-        tokio::pin!(stopped);
-        loop {
-            let batches: Vec<_> = self.store.snapshot().batches().map(Arc::clone).collect();
-            let view = Arc::clone(&self.views.borrow_and_update());
-            let vocabulary = Arc::clone(&self.vocabulary);
-            let now = self.clock.now();
-            let snapshot = Snapshot::build(&batches, view, vocabulary, &self.config.aggregate, now, self.max_age);
-            self.publisher.publish(snapshot);
-            tokio::select! {
-                // Both senders outlive this task; it ends when it is told to.
-                Ok(()) = pages.changed() => {}
-                Ok(()) = self.views.changed() => {}
-                () = &mut stopped => return,
-            }
-        }
     }
 }

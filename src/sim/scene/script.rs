@@ -66,7 +66,7 @@ const fn at(minutes: u64, seconds: u64) -> Duration {
 /// Quiet, a rise to more than two replicas' worth, a long peak, and the fall.
 #[must_use]
 pub fn load() -> Curve {
-    Curve::new([(at(1, 0), 0.3), (at(2, 30), 1.4), (at(12, 0), 1.4), (at(13, 0), 0.2)])
+    Curve::new([(at(1, 0), 0.3), (at(2, 30), 1.4), (at(12, 45), 1.4), (at(13, 45), 0.2)])
 }
 
 /// Both at peak and one after the other, so that the pod is unknown for longer than the stabilization window: nothing but
@@ -83,7 +83,7 @@ pub const MISHAPS: [Mishap; 2] = [
         node: 1,
         fault: Fault::ZeroAttribution,
         from: at(8, 30),
-        until: at(11, 30),
+        until: at(12, 15),
         story: "it is back, blind to processes: its pod reads 0, its card 95",
     },
 ];
@@ -118,6 +118,6 @@ mod tests {
 
     #[test]
     fn the_scene_outlasts_the_last_stabilization_window() {
-        assert!(at(13, 0) + STABILIZATION + SYNC * 2 < END);
+        assert!(at(13, 45) + STABILIZATION + SYNC * 2 < END);
     }
 }
