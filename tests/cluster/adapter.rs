@@ -4,6 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::ExitStatus,
 };
 
 use k8s_openapi::{ByteString, api::core::v1::Service, kube_aggregator::pkg::apis::apiregistration::v1::APIService};
@@ -16,7 +17,7 @@ use super::{
     controlplane::{ControlPlane, shared},
     kubectl,
     process::{Part, free_ports},
-    wait::eventually_or_error,
+    wait::{eventually, eventually_or_error},
 };
 
 /// The API versions that we own, with their priorities: the higher is the one that the HPA uses.
@@ -138,6 +139,15 @@ impl Adapter {
         if let Some(mut process) = self.process.lock().take() {
             process.kill();
         }
+    }
+
+    /// SIGTERM; the exit status that follows.
+    pub async fn terminate(&self) -> ExitStatus {
+        self.process.lock().as_ref().expect("it runs").terminate();
+        eventually("the adapter to end", async || {
+            self.process.lock().as_mut().and_then(Part::ended).ok_or("it runs still")
+        })
+        .await
     }
 
     /// `Err` with its last words if the process has ended.
