@@ -79,11 +79,12 @@ async fn an_adapter_that_is_told_to_stop_answers_what_it_has_accepted_and_ends_w
     let adapter = exclusive.adapter;
     let plane = super::controlplane::shared();
     let answered = AtomicUsize::new(0);
-    // Each request on a connection of its own. In the end there is nobody to connect to; any other failure would be a
-    // request that was accepted and then dropped.
+    // Each caller on one HTTP/2 connection, whose GOAWAY says exactly which requests are still answered: what comes too late
+    // is sent again on a new connection, and in the end there is nobody to connect to. Any other failure is a request that
+    // was accepted and then dropped.
     let callers = (0..CALLERS).map(async |_| {
+        let client = direct(plane).identity(administrator(plane)).build().unwrap();
         loop {
-            let client = direct(plane).identity(administrator(plane)).build().unwrap();
             let outcome = client.get(direct_url(adapter, "/apis/custom.metrics.k8s.io/v1beta2")).send().await;
             match outcome.and_then(reqwest::Response::error_for_status) {
                 Ok(response) => response.bytes().await.map(|_| ()).map_err(|error| format!("{error:?}"))?,
