@@ -4,6 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::ExitStatus,
 };
 
 use k8s_openapi::{ByteString, api::core::v1::Service, kube_aggregator::pkg::apis::apiregistration::v1::APIService};
@@ -16,7 +17,7 @@ use super::{
     controlplane::{ControlPlane, shared},
     kubectl,
     process::{Part, free_ports},
-    wait::eventually_or_error,
+    wait::{eventually, eventually_or_error},
 };
 
 /// The API versions that we own, with their priorities: the higher is the one that the HPA uses.
@@ -32,6 +33,10 @@ const SERVICE: &str = "tidegate";
 
 /// Exporters are found as pods with this label, at their port of this name.
 pub const EXPORTER_LABEL: &str = "tidegate.test/exporter";
+/// The label's value where the pages' own timestamps are not trusted, which is the default.
+pub const UNTRUSTED: &str = "true";
+/// The label's value where they are.
+pub const TRUSTED: &str = "timestamps";
 /// See [`EXPORTER_LABEL`].
 pub const EXPORTER_PORT: &str = "metrics";
 
@@ -70,13 +75,24 @@ pub struct Exclusive {
 /// The adapter, shared with other tests.
 pub async fn running() -> Running {
     let adapter = get().await;
-    Running { adapter, _calm: adapter.calm.read().await }
+    let calm = adapter.calm.read().await;
+    adapter.alive().unwrap_or_else(|error| panic!("{error}"));
+    Running { adapter, _calm: calm }
 }
 
 /// The adapter, for this test alone.
 pub async fn exclusive() -> Exclusive {
     let adapter = get().await;
     Exclusive { adapter, _calm: adapter.calm.write().await }
+}
+
+impl Drop for Exclusive {
+    /// A test that failed in between must not take the others with it.
+    fn drop(&mut self) {
+        if self.adapter.alive().is_err() {
+            self.adapter.start().unwrap_or_else(|error| eprintln!("{error}"));
+        }
+    }
 }
 
 async fn get() -> &'static Adapter {
@@ -125,6 +141,15 @@ impl Adapter {
         }
     }
 
+    /// SIGTERM; the exit status that follows.
+    pub async fn terminate(&self) -> ExitStatus {
+        self.process.lock().as_ref().expect("it runs").terminate();
+        eventually("the adapter to end", async || {
+            self.process.lock().as_mut().and_then(Part::ended).ok_or("it runs still")
+        })
+        .await
+    }
+
     /// `Err` with its last words if the process has ended.
     pub fn alive(&self) -> Result<(), String> {
         self.process.lock().as_mut().map_or_else(|| Err("the adapter is stopped".into()), Part::alive)
@@ -161,7 +186,8 @@ fn config(folder: &Path, port: u16, telemetry: u16) -> String {
     let folder = folder.display();
     format!(
         "scrape:\n  interval: 1s\n  timeout: 900ms\n  maxAge: 4s\n  pageBytes: 4MiB\n  discover:\n  \
-         - {{selector: '{EXPORTER_LABEL}=true', port: {EXPORTER_PORT}}}\n\
+         - {{selector: '{EXPORTER_LABEL}={UNTRUSTED}', port: {EXPORTER_PORT}}}\n  \
+         - {{selector: '{EXPORTER_LABEL}={TRUSTED}', port: {EXPORTER_PORT}, access: {{honorTimestamps: true}}}}\n\
          serve:\n  listen: 127.0.0.1:{port}\n  tlsCertFile: {folder}/tidegate.crt\n  tlsKeyFile: {folder}/tidegate.key\n  \
          serviceNamespace: {NAMESPACE}\n  serviceName: {SERVICE}\n\
          telemetry:\n  listen: 127.0.0.1:{telemetry}\n  logFilter: info\n"

@@ -3,42 +3,57 @@
 //! exporter's last value as fresh for up to five minutes.
 
 use futures::future::join_all;
-use tidegate::sim::exporter::{Fault, OddValue};
+use tidegate::{
+    clock::Clock,
+    sim::exporter::{Fault, OddValue},
+};
 
 use super::{
     adapter,
     namespace::Namespace,
-    workload::{HPA_WOULD_HAVE_ACTED, Load, Workload},
+    workload::{Exporters, HPA_WOULD_HAVE_ACTED, Load, Workload},
 };
 
 struct Row {
     /// Name of the row's namespace, and of its result.
     name: &'static str,
-    fault: Fault,
+    fault: fn() -> Fault,
     /// What the HPA's condition must quote of our answer.
     says: &'static str,
+    /// Whether the adapter trusts the timestamps on the page.
+    trusted: bool,
 }
 
-const fn row(name: &'static str, fault: Fault, says: &'static str) -> Row {
-    Row { name, fault, says }
+const fn row(name: &'static str, fault: fn() -> Fault, says: &'static str) -> Row {
+    Row { name, fault, says, trusted: false }
 }
+
+const RANGE: &str = "outside of the family's range";
+const BLANK: &str = "DCGM's blank value";
+const STALE: &str = "last measured";
 
 /// 0.0004 is not among them: it is a credible value, and a pod that reads it is idle.
-const ROWS: [Row; 14] = [
-    row("nan", Fault::Values(OddValue::NotANumber), "outside of the family's range"),
-    row("infinite", Fault::Values(OddValue::Infinite), "outside of the family's range"),
-    row("negative", Fault::Values(OddValue::Negative), "outside of the family's range"),
-    row("huge", Fault::Values(OddValue::Huge), "outside of the family's range"),
-    row("blank-int32", Fault::Values(OddValue::BlankInt32), "DCGM's blank value"),
-    row("blank-fp64", Fault::Values(OddValue::BlankFp64), "DCGM's blank value"),
-    row("blank-int64", Fault::Values(OddValue::BlankInt64), "DCGM's blank value"),
-    row("text", Fault::Values(OddValue::Text), "not a number"),
-    row("zero-attribution", Fault::ZeroAttribution, "attribution failed"),
-    row("garbage", Fault::Garbage, "last measured"),
-    row("endless", Fault::NeverEnds, "last measured"),
-    row("dead", Fault::Dead, "last measured"),
-    row("hung", Fault::HangBeforeHeaders, "last measured"),
-    row("cut-short", Fault::CutShort, "last measured"),
+const ROWS: [Row; 19] = [
+    row("nan", || Fault::Values(OddValue::NotANumber), RANGE),
+    row("infinite", || Fault::Values(OddValue::Infinite), RANGE),
+    row("negative", || Fault::Values(OddValue::Negative), RANGE),
+    row("huge", || Fault::Values(OddValue::Huge), RANGE),
+    row("blank-int32", || Fault::Values(OddValue::BlankInt32), BLANK),
+    row("blank-fp64", || Fault::Values(OddValue::BlankFp64), BLANK),
+    row("blank-int64", || Fault::Values(OddValue::BlankInt64), BLANK),
+    row("text", || Fault::Values(OddValue::Text), "not a number"),
+    row("zero-attribution", || Fault::ZeroAttribution, "attribution failed"),
+    row("series-absent", || Fault::SeriesAbsent, "no exporter reports it"),
+    row("utilization-absent", || Fault::UtilizationAbsent, "no exporter reports it"),
+    row("garbage", || Fault::Garbage, STALE),
+    row("endless", || Fault::NeverEnds, STALE),
+    row("dead", || Fault::Dead, STALE),
+    row("hung", || Fault::HangBeforeHeaders, STALE),
+    row("hung-mid-body", || Fault::HangMidBody, STALE),
+    row("cut-short", || Fault::CutShort, STALE),
+    row("internal-error", || Fault::InternalError, STALE),
+    // The page of an exporter that stands still, with the time at which it did.
+    Row { trusted: true, ..row("frozen", || Fault::Frozen(Clock::start().now()), STALE) },
 ];
 
 impl Row {
@@ -46,11 +61,12 @@ impl Row {
     /// exporter is well again, and only then the load goes, and a replica with it.
     async fn play(&self) -> Result<(), String> {
         let namespace = Namespace::new(self.name).await;
-        let workload = Workload::arena(&namespace, 2, 1, Load::Each(48.0)).await?;
+        let workload =
+            Workload::arena(&namespace, 2, Exporters { count: 1, trusted: self.trusted }, Load::Each(48.0)).await?;
         let timeline = workload.timeline();
         timeline.until("the HPA reads 48 %", |m| m.active && m.value.as_deref() == Some("48")).await?;
 
-        workload.set_fault(self.fault);
+        workload.set_fault((self.fault)());
         let said = format!("the HPA's condition quotes {:?}", self.says);
         timeline.until(&said, |m| !m.active && m.message.contains(self.says)).await?;
         timeline.holds("unknown as long as the fault lasts", HPA_WOULD_HAVE_ACTED, |m| !m.active).await?;

@@ -11,7 +11,7 @@ use std::{
     net::TcpListener,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 /// The shell keeps the pipe as descriptor 3, leaves a reader in the background and becomes the program.
@@ -73,6 +73,17 @@ impl Part {
     /// The last lines of its log.
     pub fn tail(&self, lines: usize) -> String {
         tail(&self.log, lines)
+    }
+
+    /// SIGTERM. What it does then is seen by [`alive`](Self::alive) and [`ended`](Self::ended).
+    pub fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -TERM {}", self.pid());
+    }
+
+    /// Its exit status, once it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     /// SIGKILL, and waits for the end.

@@ -17,7 +17,7 @@ use tidegate::sim::{
 use tokio::task::JoinHandle;
 
 use super::{
-    adapter::{EXPORTER_LABEL, EXPORTER_PORT},
+    adapter::{EXPORTER_LABEL, EXPORTER_PORT, TRUSTED, UNTRUSTED},
     kubectl,
     namespace::Namespace,
     timeline::Timeline,
@@ -51,6 +51,21 @@ pub enum Load {
     },
 }
 
+/// The exporters that share a workload's pods between them.
+#[derive(Debug, Clone, Copy)]
+pub struct Exporters {
+    /// How many.
+    pub count: usize,
+    /// Whether the adapter trusts the timestamps on their pages.
+    pub trusted: bool,
+}
+
+impl From<usize> for Exporters {
+    fn from(count: usize) -> Self {
+        Self { count, trusted: false }
+    }
+}
+
 /// A Deployment with its exporters. Exporters end with it; objects stay until the namespace goes.
 pub struct Workload<'a> {
     namespace: &'a Namespace,
@@ -79,12 +94,11 @@ struct Seat {
 }
 
 impl<'a> Workload<'a> {
-    /// What arena and KServe create for the seed's command, with this many replicas at first, and `exporters` that share
-    /// the pods between them.
+    /// What arena and KServe create for the seed's command, with this many replicas at first.
     pub async fn arena(
         namespace: &'a Namespace,
         replicas: i32,
-        exporters: usize,
+        exporters: impl Into<Exporters>,
         load: Load,
     ) -> Result<Workload<'a>, String> {
         let objects = include_str!("arena_qwen_chat.yaml")
@@ -97,14 +111,15 @@ impl<'a> Workload<'a> {
     pub async fn deploy(
         namespace: &'a Namespace,
         replicas: i32,
-        exporters: usize,
+        exporters: impl Into<Exporters>,
         load: Load,
     ) -> Result<Workload<'a>, String> {
         namespace.create::<Deployment>(deployment(replicas)).await;
-        let cards = usize::try_from(replicas).unwrap_or(0).div_ceil(exporters).max(8);
+        let Exporters { count, trusted } = exporters.into();
+        let cards = usize::try_from(replicas).unwrap_or(0).div_ceil(count).max(8);
         let mut started = Vec::new();
-        for i in 0..exporters {
-            started.push(start_exporter(namespace, i, cards).await?);
+        for i in 0..count {
+            started.push(start_exporter(namespace, i, cards, trusted).await?);
         }
         let scene = Mutex::new(Scene { load, pods: BTreeMap::new() });
         let stage = Arc::new(Stage { exporters: started, scene });
@@ -233,12 +248,13 @@ fn deployment(replicas: i32) -> serde_json::Value {
 
 /// The exporter, and its pod: with the host's network, as an exporter's DaemonSet has it, the pod's address is the node's,
 /// and that is this machine's.
-async fn start_exporter(namespace: &Namespace, i: usize, cards: usize) -> Result<Exporter, String> {
+async fn start_exporter(namespace: &Namespace, i: usize, cards: usize, trusted: bool) -> Result<Exporter, String> {
     let node = GpuNode::new(&node_name(&namespace.name, i), cards);
+    let label = if trusted { TRUSTED } else { UNTRUSTED };
     let exporter = Exporter::start(([127, 0, 0, 1], 0).into(), node, Dialect::Ack).await.map_err(|e| e.to_string())?;
     namespace
         .create::<Pod>(json!({
-            "metadata": {"name": format!("exporter-{i}"), "labels": {EXPORTER_LABEL: "true"}},
+            "metadata": {"name": format!("exporter-{i}"), "labels": {EXPORTER_LABEL: label}},
             "spec": {
                 "hostNetwork": true,
                 "nodeName": format!("gpu-{}", i % super::kwok::NODES),
