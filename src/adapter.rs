@@ -221,7 +221,7 @@ pub async fn run(
     options.checks.push(Check::live("cycle", move || probe()));
     let probe = Arc::clone(&ready);
     options.checks.push(Check::ready("measured", move || probe()));
-    let registry = Arc::clone(&options.registry);
+    let (registry, metrics) = (Arc::clone(&options.registry), options.metrics.clone());
     let tls = certificate(&serve, &client, &mut tasks).await?;
     let authenticator = Arc::new(Authenticator::new(trust, Some(client.clone())));
     let authorizer = Arc::new(Authorizer::new(client.clone()));
@@ -233,7 +233,7 @@ pub async fn run(
     } else {
         router(publisher, options)
     };
-    let app = apiservice::secure(routes, authenticator, authorizer);
+    let app = apiservice::secure(routes, metrics, authenticator, authorizer);
     tracing::info!(address = %serve.listen, "serving the metrics APIs");
     tasks.spawn("metrics APIs", apiservice::serve(api_listener, tls, app, Limits::default(), tasks.stopped()));
 

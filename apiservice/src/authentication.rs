@@ -10,13 +10,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode, header, request::Parts};
+use http::{HeaderMap, header, request::Parts};
 
 use crate::{
+    Status,
     authentication::{peer::Proof, token::TokenReviewer},
     decision_cache::Clock,
-    refusal::Refusal,
 };
 
 pub mod certificate;
@@ -80,14 +79,15 @@ pub enum AuthenticationError {
     Undecided(String),
 }
 
-impl IntoResponse for AuthenticationError {
-    fn into_response(self) -> Response {
-        match self {
+impl From<AuthenticationError> for Status {
+    fn from(error: AuthenticationError) -> Self {
+        match error {
             // The reason stays in the log: it would help whoever guesses.
-            Self::Invalid(_) => Refusal::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized"),
-            Self::Undecided(why) => Refusal::undecided(format!("authentication could not be decided: {why}")),
+            AuthenticationError::Invalid(_) => Self::unauthorized("Unauthorized"),
+            AuthenticationError::Undecided(why) => {
+                Self::internal_error(format!("authentication could not be decided: {why}"))
+            }
         }
-        .into_response()
     }
 }
 

@@ -2,14 +2,12 @@
 //!
 //! Nothing is ever allowed because a question could not be asked: an API server out of reach is an error that says so.
 
-use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-
 use crate::{
+    Status,
     authentication::User,
     authorization::access_review::{AccessReviewer, Verdict},
     decision_cache::Clock,
-    refusal::{Details, Refusal},
+    status::Details,
 };
 
 mod access_review;
@@ -66,20 +64,19 @@ fn describe_forbidden(user: &str, attributes: &Attributes, reason: &str) -> Stri
     message
 }
 
-impl IntoResponse for AuthorizationError {
-    fn into_response(self) -> Response {
-        let message = self.to_string();
-        match self {
-            Self::Undecided(_) => Refusal::undecided(message),
-            Self::Forbidden { attributes, .. } => {
+impl From<AuthorizationError> for Status {
+    fn from(error: AuthorizationError) -> Self {
+        let message = error.to_string();
+        match error {
+            AuthorizationError::Undecided(_) => Self::internal_error(message),
+            AuthorizationError::Forbidden { attributes, .. } => {
                 let details = match *attributes {
                     Attributes::NonResource { .. } => Details::default(),
                     Attributes::Resource { group, resource, name, .. } => Details { name, group, kind: resource },
                 };
-                Refusal { details, ..Refusal::new(StatusCode::FORBIDDEN, "Forbidden", message) }
+                Self::forbidden(message).about(details)
             }
         }
-        .into_response()
     }
 }
 

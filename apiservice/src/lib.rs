@@ -67,7 +67,6 @@ pub mod path;
 pub mod provider;
 pub mod quantity;
 mod query;
-mod refusal;
 pub mod request_path;
 mod response;
 mod review;

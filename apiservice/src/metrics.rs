@@ -9,6 +9,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+use tokio::time::Instant;
 
 use crate::{
     api::Group,
@@ -63,6 +64,10 @@ struct DurationLabels {
 struct GroupLabel {
     group: &'static str,
 }
+
+/// When a request arrived, where something before the router has looked at it already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received(pub(crate) Instant);
 
 /// A request that is being answered; it counts until it is dropped.
 #[derive(Debug)]

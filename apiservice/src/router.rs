@@ -17,7 +17,7 @@ use crate::{
     api::Api,
     discovery,
     health::{self, Check},
-    metrics::{self, Metrics, RequestLabels},
+    metrics::{self, Metrics, Received, RequestLabels},
     negotiation::{self, Discovery, OFFERED},
     openapi::{Document, Documents},
     path::{self, Route, Unroutable},
@@ -112,7 +112,8 @@ async fn serve<P: Provider>(State(service): State<Arc<Service<P>>>, request: Req
     let (parts, _) = request.into_parts();
     let metrics = &service.options.metrics;
     let in_flight = metrics.begin();
-    let started = Instant::now();
+    // As in k8s.io/apiserver, the time that authentication and authorization took is part of the duration.
+    let started = parts.extensions.get().map_or_else(Instant::now, |Received(at)| *at);
     let parameters = Parameters::parse(parts.uri.query().unwrap_or_default());
     let route = path::parse(parts.uri.path(), &service.options.apis);
     let labels = RequestLabels::new(&parts.method, route.as_ref().ok());

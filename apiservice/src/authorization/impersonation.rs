@@ -5,13 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
 use crate::{
+    Status,
     authentication::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User, request_header::unescape_extra_key},
     authorization::{Attributes, AuthorizationError, Authorizer},
-    refusal::Refusal,
 };
 
 const PREFIX: &str = "impersonate-";
@@ -37,11 +36,11 @@ pub enum ImpersonationError {
     Refused(#[from] AuthorizationError),
 }
 
-impl IntoResponse for ImpersonationError {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Malformed(why) => Refusal::new(StatusCode::BAD_REQUEST, "BadRequest", why).into_response(),
-            Self::Refused(error) => error.into_response(),
+impl From<ImpersonationError> for Status {
+    fn from(error: ImpersonationError) -> Self {
+        match error {
+            ImpersonationError::Malformed(why) => Self::bad_request(why),
+            ImpersonationError::Refused(error) => error.into(),
         }
     }
 }

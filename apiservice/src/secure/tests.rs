@@ -1,6 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{Json, Router, extract::Request};
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use super::secure;
@@ -8,6 +9,7 @@ use crate::{
     authentication::{Authenticator, Authority, RequestHeader, Trust, TrustStore, User, request_header::HeaderNames},
     authorization::Authorizer,
     decision_cache::tests::Hands,
+    metrics::{self, Metrics},
     server::Limits,
     testing::{
         Server, eventually,
@@ -33,6 +35,7 @@ struct Scene {
     trust: Arc<TrustStore>,
     /// Of the clock by which answers expire.
     hands: Hands,
+    registry: Registry,
 }
 
 impl Scene {
@@ -44,13 +47,16 @@ impl Scene {
         store.replace(trust(&client_ca, &proxy_ca));
         let trust = Arc::new(store);
         let authenticator = Authenticator::with_clock(Arc::clone(&trust), Some(kube.client()), &hands.clock());
+        let mut registry = Registry::default();
         let app = secure(
             Router::new().fallback(echo),
+            Metrics::register(&mut registry),
             Arc::new(authenticator),
             Arc::new(Authorizer::with_clock(kube.client(), hands.clock())),
         );
         let proxy = proxy_ca.issue("front-proxy-client", None);
-        Self { kube, server: Server::start(app, Limits::default()).await, client_ca, proxy_ca, proxy, trust, hands }
+        let server = Server::start(app, Limits::default()).await;
+        Self { kube, server, client_ca, proxy_ca, proxy, trust, hands, registry }
     }
 }
 
@@ -274,7 +280,8 @@ async fn a_certificate_before_any_trust_was_read_is_undecided_and_not_anonymous(
     let kube = KubeApi::start().await;
     let trust = Arc::new(TrustStore::new(Trust::default()));
     let authenticator = Arc::new(Authenticator::new(Arc::clone(&trust), None));
-    let app = secure(Router::new().fallback(echo), authenticator, Arc::new(Authorizer::new(kube.client())));
+    let metrics = Metrics::register(&mut Registry::default());
+    let app = secure(Router::new().fallback(echo), metrics, authenticator, Arc::new(Authorizer::new(kube.client())));
     let server = Server::start(app, Limits::default()).await;
     let ca = Ca::new("clients");
     let client = server.client().with(&ca.issue("carol", Some("system:masters")));
@@ -407,4 +414,45 @@ async fn acting_as_someone_else_needs_a_yes_for_every_name() {
     }
     let anonymous = scene.server.client().get("/healthz", &[("Impersonate-User", "bob")]).await;
     assert_eq!(anonymous.code, 403, "never ignored: {anonymous:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_written_as_every_other_answer_and_counted_as_one() {
+    let scene = Scene::start().await;
+    let client = scene.server.client();
+    let headers = [("Accept", "application/yaml"), ("Audit-Id", "abc-123"), ("X-Remote-User", "dave")];
+    let answer = client.get(POD, &headers).await;
+    assert_eq!(answer.code, 403);
+    assert!(answer.head.contains("content-type: application/yaml"), "{answer:?}");
+    assert!(answer.head.contains("audit-id: abc-123"), "{answer:?}");
+    assert!(answer.body.contains("reason: Forbidden"), "{answer:?}");
+    let list = POD.replace("llm-0", "*");
+    assert_eq!(client.get(&list, &[("Authorization", "Bearer bad")]).await.code, 401);
+    assert_eq!(client.request("DELETE", &list, &[]).await.code, 403);
+    assert_eq!(client.get("/healthz%zz", &[]).await.code, 400);
+    scene.kube.stop();
+    eventually("the API server is gone", || std::net::TcpStream::connect(scene.kube.address()).is_err()).await;
+    assert_eq!(client.get("/apis/external.metrics.k8s.io/v1beta1/namespaces/a/b", &[]).await.code, 500);
+    // What the router answers, the router counts.
+    assert_eq!(client.get("/healthz", &[]).await.code, 200);
+
+    let (_, page) = metrics::page(&scene.registry, "");
+    let custom = r#"group="custom.metrics.k8s.io",version="v1beta2""#;
+    let external = r#"group="external.metrics.k8s.io",version="v1beta1""#;
+    let nothing = r#"group="",version="""#;
+    let named = r#"resource="",subresource="",scope="#;
+    let mut counted: Vec<_> = page.lines().filter(|line| line.starts_with("apiserver_request_total{")).collect();
+    counted.sort_unstable();
+    let mut expected = [
+        format!(r#"verb="DELETE",{custom},{named}"namespace",code="403""#),
+        format!(r#"verb="GET",{custom},{named}"resource",code="403""#),
+        format!(r#"verb="GET",{nothing},{named}"",code="400""#),
+        format!(r#"verb="LIST",{custom},{named}"namespace",code="401""#),
+        format!(r#"verb="LIST",{external},{named}"namespace",code="500""#),
+    ]
+    .map(|labels| format!("apiserver_request_total{{{labels}}} 1"));
+    expected.sort_unstable();
+    assert_eq!(counted, expected);
+    let durations = page.lines().filter(|line| line.starts_with("apiserver_request_duration_seconds_count{"));
+    assert_eq!(durations.filter(|line| line.ends_with(" 1")).count(), 5, "{page}");
 }

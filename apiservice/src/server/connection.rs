@@ -8,7 +8,7 @@ use axum::{
     extract::ConnectInfo,
     response::{IntoResponse, Response},
 };
-use http::{Request, StatusCode};
+use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -24,8 +24,8 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::ServiceExt;
 
 use crate::{
+    Status,
     authentication::Peer,
-    refusal::Refusal,
     server::{Limits, activity::Activity},
     tls::Tls,
 };
@@ -176,7 +176,7 @@ async fn answer(
     let _under_way = UnderWay(activity);
     let Ok(response) = timeout(limit, app.oneshot(request)).await else {
         let message = format!("the request was not answered within {} s", limit.as_secs_f64());
-        return Ok(Refusal::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message).into_response());
+        return Ok(Status::timeout(message).into_response());
     };
     response
 }

@@ -8,6 +8,7 @@ mod faults;
 mod file;
 mod formats;
 mod observability;
+mod process;
 #[path = "../../examples/fixture/provider.rs"]
 mod provider;
 mod reference;

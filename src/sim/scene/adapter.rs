@@ -126,8 +126,9 @@ impl Adapter {
             let serving = telemetry::server::serve(TcpListener::bind(address).await?, Arc::new(pages), stopped());
             tasks.spawn(async move { Ok(serving.await?) });
         }
+        let own = options.metrics.clone();
         let routes = router::router(Arc::clone(&publisher), options);
-        let app = secure(routes, Arc::new(authenticator), Arc::new(authorizer));
+        let app = secure(routes, own, Arc::new(authenticator), Arc::new(authorizer));
         let tls = Tls::from_pem(certificates.server.as_bytes(), certificates.server_key.as_bytes())?;
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
