@@ -108,7 +108,7 @@ fn incumbent(
     more: &[&str],
 ) -> Result<(PathBuf, Vec<String>), String> {
     let plane = scene.plane;
-    let program = plane.program("prometheus-adapter");
+    let program = plane.program("prometheus-adapter/adapter");
     if !program.exists() {
         return Err(format!("{} is missing; tests/controlplane/build versus makes it", program.display()));
     }
