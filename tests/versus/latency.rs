@@ -67,7 +67,7 @@ struct Effort {
     time: Duration,
     /// Rounds, in each of which all take their turn: what else the machine does hits all alike.
     rounds: usize,
-    /// Queries before the first round that do not count.
+    /// Queries before each round that do not count: they set up the connection, too.
     warm_up: usize,
 }
 
@@ -79,8 +79,8 @@ impl Effort {
             Kind::IncumbentDefault if case.lists => {
                 Self { queries: if quick { 10 } else { 50 }, time: Duration::ZERO, rounds: 1, warm_up: 15 }
             }
-            _ if quick => Self { queries: if case.pods < 1000 { 50 } else { 10 }, time, rounds: 2, warm_up: 5 },
-            _ => Self { queries: 100, time, rounds: 5, warm_up: 10 },
+            _ if quick => Self { queries: if case.pods < 1000 { 50 } else { 10 }, time, rounds: 2, warm_up: 3 },
+            _ => Self { queries: 100, time, rounds: 5, warm_up: 3 },
         }
     }
 }
@@ -163,18 +163,19 @@ pub fn run(
     let mut turns = Vec::new();
     for contender in contenders {
         let effort = Effort::of(case, contender.kind, quick);
-        turns.push((contender, effort, scene.connector.open(contender.port)?, Account::default()));
+        turns.push((contender, effort, Account::default()));
     }
     for round in 0..turns.iter().map(|(_, effort, ..)| effort.rounds).max().unwrap_or(0) {
-        for (contender, effort, connection, account) in turns.iter_mut().filter(|(_, effort, ..)| round < effort.rounds)
-        {
+        for (contender, effort, account) in turns.iter_mut().filter(|(_, effort, ..)| round < effort.rounds) {
             let pids = [contender.pid(), processes.prometheus, processes.apiserver];
+            // A connection per round: servers may close one that idles through the others' turns.
+            let mut connection = scene.connector.open(contender.port)?;
             // On this thread, which the runtime does without meanwhile: exporters are served by others.
-            tokio::task::block_in_place(|| account.round(connection, &request, *effort, round == 0, pids))
+            tokio::task::block_in_place(|| account.round(&mut connection, &request, *effort, pids))
                 .map_err(|error| format!("{}, {}: {error}\n{}", contender.kind.label(), case.name, contender.tail()))?;
         }
     }
-    let query = |(contender, _, _, account): (&Contender, Effort, Connection, Account)| {
+    let query = |(contender, _, account): (&Contender, Effort, Account)| {
         let pids = [contender.pid(), processes.prometheus, processes.apiserver];
         account.query(case, contender.kind, pids.map(|pid| idle.ms_per_second(pid)))
     };
@@ -187,10 +188,9 @@ impl Account {
         connection: &mut Connection,
         request: &[u8],
         effort: Effort,
-        first: bool,
         pids: [u32; 3],
     ) -> Result<(), String> {
-        for _ in 0..if first { effort.warm_up } else { 1 } {
+        for _ in 0..effort.warm_up {
             self.bytes = ask(connection, request)?;
         }
         let read = || -> Result<[f64; 3], String> { Ok([cpu_ms(pids[0])?, cpu_ms(pids[1])?, cpu_ms(pids[2])?]) };
