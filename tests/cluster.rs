@@ -12,10 +12,10 @@ mod kwok;
 mod namespace;
 mod parts;
 mod pki;
-mod process;
+pub mod process;
 mod raw;
 mod timeline;
-mod wait;
+pub mod wait;
 mod workload;
 
 // The tests.

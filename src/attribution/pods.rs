@@ -5,17 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use jiff::SignedDuration;
-
 use super::{Families, PodReading, clamp, foremost, heard::Claim, sum};
 use crate::{
     cluster::{ObjectKey, Phase, Pod, PodState, View},
     gpu::{CardId, FamilyId, Unit},
     reading::{Measured, Reading, Unknown},
 };
-
-/// Kubernetes cuts its times to whole seconds: a pod became ready within this time after `ready_since`.
-const READY_RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
 
 /// The pods that can be a source of readings, numbered in the order of their keys. Exporters name pods; only the cluster
 /// says which there are (R6).
@@ -75,9 +70,7 @@ fn pod_reading(cards: &[(CardId, Reading)], requested: u32, unit: Unit) -> Readi
 /// an idle one (R8).
 fn own(measured: Measured, pod: &Pod) -> Reading {
     match pod.ready_since {
-        Some(since) if pod.state == PodState::Ready && measured.at < since + READY_RESOLUTION => {
-            Err(Unknown::BeforeReady)
-        }
+        Some(since) if pod.state == PodState::Ready && measured.at < since => Err(Unknown::BeforeReady),
         _ => Ok(measured),
     }
 }

@@ -70,7 +70,7 @@ pub struct Pod {
     pub scheduled: Option<Timestamp>,
     /// `status.startTime`: samples from before are not its own.
     pub started: Option<Timestamp>,
-    /// `Ready` became true.
+    /// `Ready` became true no later than this.
     pub ready_since: Option<Timestamp>,
     /// GPUs in the resource limits (`nvidia.com/gpu` and configured names), over all containers.
     pub gpus: u32,

@@ -299,11 +299,8 @@ fn an_attribution_failure_names_target_and_card() {
 #[test]
 fn r8_what_a_pod_did_while_it_loaded_its_model_is_not_the_ready_replicas() {
     let lines = &["SM llm-0 a#1 0"];
-    for (ready_since, expected) in [
-        (ago(2), true),  // the page is of one second ago
-        (ago(1), false), // Kubernetes cuts its times to seconds: ready at some moment of the page's own second
-        (ago(0), false),
-    ] {
+    // The page is of one second ago.
+    for (ready_since, expected) in [(ago(2), true), (ago(1), true), (ago(0), false)] {
         let scene = one_pod().change_pod("llm-0", |pod| pod.ready_since = Some(ready_since)).page(lines);
         let expected = if expected { Ok(0.0) } else { Err(Unknown::BeforeReady) };
         assert_eq!(scene.pod_reading("llm-0", "SM").map(|measured| measured.value), expected, "{ready_since}");

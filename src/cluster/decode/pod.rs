@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{Metadata, WireQuantity};
 use crate::cluster::view::{Phase, Pod, PodState};
+
+/// The API cuts its times to whole seconds: what it says happened may have happened this much later.
+const RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
 
 #[derive(Deserialize)]
 pub(super) struct Wire {
@@ -127,7 +130,7 @@ impl Wire {
             created: metadata.creation_timestamp,
             scheduled: scheduled.and_then(|c| c.last_transition_time),
             started: status.start_time,
-            ready_since: ready.and_then(|c| c.last_transition_time),
+            ready_since: ready.and_then(|c| c.last_transition_time).map(|at| at + RESOLUTION),
             gpus: gpus.ceil() as u32,
             labels: metadata.labels.unwrap_or_default(),
         })
@@ -196,7 +199,7 @@ mod tests {
         assert_eq!(pod.created, at("2026-01-02T03:00:00Z"));
         assert_eq!(pod.scheduled, at("2026-01-02T03:00:01Z"));
         assert_eq!(pod.started, at("2026-01-02T03:00:02Z"));
-        assert_eq!(pod.ready_since, at("2026-01-02T03:01:40Z"));
+        assert_eq!(pod.ready_since, at("2026-01-02T03:01:41Z"), "at the latest: the API cuts times to seconds");
         assert_eq!(pod.labels.len(), 3);
     }
 

@@ -1,0 +1,105 @@
+//! The Grafana dashboard over the adapter's own metrics: `tidegate demo` plays its scene as a process of its own, Debian's
+//! Prometheus scrapes it, and every panel's query has to find something.
+
+use std::{fs, path::Path, time::Duration};
+
+use serde_json::Value;
+
+use crate::cluster::{
+    process::{Part, Scratch, free_ports},
+    wait::eventually,
+};
+
+/// Twenty minutes of scene in this many seconds of test; the scene includes a dead exporter and lines of every kind.
+const SPEED: &str = "3";
+/// Two scrapes of one second and some slack; Grafana chooses four times the scrape interval.
+const RATE_INTERVAL: &str = "5s";
+
+/// A panel's title and query, with the dashboard's variables as Grafana fills them in when all is selected.
+fn queries(dashboard: &Value) -> Vec<(String, String)> {
+    let panels = dashboard["panels"].as_array().expect("a dashboard has panels");
+    let mut queries = Vec::new();
+    for panel in panels {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let query = target["expr"].as_str().expect("a target has an expression");
+            let query = query
+                .replace("$__rate_interval", RATE_INTERVAL)
+                .replace("$metric", "DCGM_CUSTOM_PROCESS_SM_UTIL")
+                .replace("$namespace", ".+")
+                .replace("$job", ".+");
+            assert!(!query.contains('$'), "an unknown variable in {query}");
+            queries.push((panel["title"].as_str().expect("a panel has a title").to_owned(), query));
+        }
+    }
+    queries
+}
+
+async fn get(client: &reqwest::Client, url: &str, query: &[(&str, &str)]) -> Result<Value, String> {
+    let url = reqwest::Url::parse_with_params(url, query).map_err(|error| error.to_string())?;
+    let answer = client.get(url).send().await.map_err(|error| error.to_string())?;
+    let text = answer.text().await.map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_panel_of_the_dashboard_shows_data_of_the_demo_scene() {
+    let dashboard = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/tidegate.json")).unwrap();
+    let queries = queries(&serde_json::from_str(&dashboard).unwrap());
+    assert!(queries.len() > 20, "the dashboard has lost its panels");
+
+    let scratch = Scratch::new("dashboards").unwrap();
+    let [metrics, prometheus] = free_ports();
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: tidegate\n  static_configs: [{{targets: ['127.0.0.1:{metrics}']}}]\n"
+    );
+    fs::write(scratch.path.join("prometheus.yml"), config).unwrap();
+    let arguments = [
+        "--config.file=prometheus.yml".to_owned(),
+        "--storage.tsdb.path=data".to_owned(),
+        format!("--web.listen-address=127.0.0.1:{prometheus}"),
+    ];
+    let mut server = Part::start("prometheus", &scratch.path, Path::new("/usr/bin/prometheus"), &arguments).unwrap();
+    // An error: another test of this process has chosen it before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let api = format!("http://127.0.0.1:{prometheus}/api/v1");
+    eventually("Prometheus is ready", async || {
+        server.alive()?;
+        let url = format!("http://127.0.0.1:{prometheus}/-/ready");
+        let answer = client.get(url).send().await.map_err(|error| error.to_string())?;
+        if answer.status() == 200 { Ok(()) } else { Err(answer.status().to_string()) }
+    })
+    .await;
+
+    let arguments =
+        ["demo", "--json", "--speed", SPEED, "--metrics-listen", &format!("127.0.0.1:{metrics}")].map(str::to_owned);
+    let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
+    let mut demo = Part::start("demo", &scratch.path, program, &arguments).unwrap();
+    let status = tokio::time::timeout(Duration::from_mins(2), async {
+        loop {
+            match demo.ended() {
+                Some(status) => return status,
+                None => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    })
+    .await;
+    let status = status.unwrap_or_else(|_| panic!("the demo does not end:\n{}", demo.tail(20)));
+    assert!(status.success(), "the demo failed:\n{}", demo.tail(20));
+
+    let now = get(&client, &format!("{api}/query"), &[("query", "time()")]).await.unwrap();
+    let now: f64 = now["data"]["result"][0].as_f64().expect("Prometheus knows the time");
+    let (start, end) = ((now - 120.0).to_string(), now.to_string());
+    let mut empty = Vec::new();
+    for (title, query) in queries {
+        let span = [("query", query.as_str()), ("start", &start), ("end", &end), ("step", "1")];
+        let answer = get(&client, &format!("{api}/query_range"), &span).await.unwrap();
+        assert_eq!(answer["status"], "success", "{title}: {query}: {answer}");
+        let series = answer["data"]["result"].as_array().expect("a matrix");
+        let number = |point: &Value| point[1].as_str().is_some_and(|value| value != "NaN");
+        if !series.iter().any(|series| series["values"].as_array().is_some_and(|points| points.iter().any(number))) {
+            empty.push(format!("{title}: {query}"));
+        }
+    }
+    assert!(empty.is_empty(), "panels without data:\n{}", empty.join("\n"));
+}
