@@ -12,11 +12,12 @@
 //! new and say nothing about it.
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     future::Future,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -35,6 +36,7 @@ use tokio::{
     net::TcpListener,
     sync::watch,
     task::{JoinError, JoinSet},
+    time::Instant,
 };
 
 use crate::{
@@ -46,7 +48,7 @@ use crate::{
         Publisher, cycle,
         passthrough::{Passthrough, PassthroughError, owners::foreign_owners},
     },
-    scrape::{Scraper, ScraperError, Store, TargetSet, targets},
+    scrape::{self, Scraper, ScraperError, Store, TargetId, TargetSet, targets},
     telemetry::{
         measured::Measured,
         process::Process,
@@ -58,6 +60,8 @@ use crate::{
 const CERTIFICATE_SECRET: &str = "tidegate-serving-certificate";
 /// How often it is looked at who owns the API groups: they change hands when somebody installs something.
 const OWNERS_INTERVAL: Duration = Duration::from_mins(1);
+/// Readiness waits no longer for first scrapes: with thousands of dead targets they take minutes.
+const FIRST_SCRAPES: Duration = Duration::from_mins(1);
 /// A snapshot older than so many of the longest pauses means that the loop is stuck.
 const STUCK_AFTER: u32 = 10;
 
@@ -213,7 +217,7 @@ pub async fn run(
         series: telemetry.series,
     }));
     let live = livez(Arc::clone(&publisher), clock);
-    let ready = readyz(Arc::clone(&publisher), Arc::clone(&store), Arc::clone(&trust));
+    let ready = readyz(scrape.clone(), Arc::clone(&publisher), Arc::clone(&store), Arc::clone(&trust));
     let mut options = Options::new(registry, move || clock.now());
     options.apis.retain(|api| serve.groups.contains(&group(*api)));
     options.version = VersionInfo::of(concat!("v", env!("CARGO_PKG_VERSION")));
@@ -336,10 +340,33 @@ fn livez(publisher: Arc<Publisher>, clock: Clock) -> Probe {
     })
 }
 
+/// The targets that the configuration asked for when the cluster had just become known.
+#[derive(Debug)]
+struct FirstTargets {
+    names: BTreeSet<TargetId>,
+    since: Instant,
+}
+
+impl FirstTargets {
+    fn of(wanted: &TargetSet) -> Self {
+        Self { names: wanted.targets.keys().cloned().collect(), since: Instant::now() }
+    }
+
+    /// How many of them are still wanted and have not been scraped once, with success or without. While there are some, a
+    /// list of pods would lack those that another replica of this adapter knows, and the rest may well be the idle ones:
+    /// an HPA would take the new start for a fall. Targets that come later are not waited for: in a large cluster there
+    /// is always one.
+    fn waiting(&self, wanted: &TargetSet, scraped: &scrape::Snapshot) -> usize {
+        let attempted = |id| scraped.targets.get(id).is_some_and(|tracked| tracked.status.last_attempt.is_some());
+        self.names.iter().filter(|id| wanted.targets.contains_key(*id) && !attempted(*id)).count()
+    }
+}
+
 /// There is something true to serve. Once ready, always ready: an adapter whose exporters are all dead has its reasons to
 /// tell, and one that the aggregator calls unavailable would stall the deletion of every namespace in the cluster.
-fn readyz(publisher: Arc<Publisher>, store: Arc<Store>, trust: Arc<TrustStore>) -> Probe {
+fn readyz(config: Scrape, publisher: Arc<Publisher>, store: Arc<Store>, trust: Arc<TrustStore>) -> Probe {
     let reached = AtomicBool::new(false);
+    let first = OnceLock::new();
     Arc::new(move || {
         if reached.load(Ordering::Relaxed) {
             return Ok(());
@@ -347,20 +374,58 @@ fn readyz(publisher: Arc<Publisher>, store: Arc<Store>, trust: Arc<TrustStore>) 
         if !trust.is_loaded() {
             return Err("the aggregator's certificate authorities are not known yet".into());
         }
-        let unsynced = &publisher.snapshot().view.unsynced;
+        let view = Arc::clone(&publisher.snapshot().view);
+        let unsynced = &view.unsynced;
         if !unsynced.is_empty() {
             return Err(format!(
                 "the cluster is not known yet: {}",
                 unsynced.iter().copied().collect::<Vec<_>>().join(", ")
             ));
         }
-        let scraped = store.snapshot();
-        let waiting = scraped.targets.values().filter(|tracked| tracked.status.last_attempt.is_none()).count();
-        let measured = scraped.batches().next().is_some();
-        if waiting > 0 && !measured {
-            return Err(format!("no target has been scraped yet; {waiting} are to be"));
+        let wanted = targets(&config, &view);
+        let first = first.get_or_init(|| FirstTargets::of(&wanted));
+        let waiting = first.waiting(&wanted, &store.snapshot());
+        if waiting > 0 && first.since.elapsed() < FIRST_SCRAPES {
+            return Err(format!("{waiting} of {} targets have not been scraped yet", first.names.len()));
         }
         reached.store(true, Ordering::Relaxed);
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Access, UrlTarget},
+        scrape::{TargetStatus, Tracked},
+    };
+
+    fn wanted(hosts: &[&str]) -> TargetSet {
+        let url = |host: &&str| UrlTarget { url: format!("http://{host}/"), node: None, access: Access::default() };
+        targets(&Scrape { urls: hosts.iter().map(url).collect(), ..Scrape::default() }, &cluster::View::default())
+    }
+
+    /// All of `set`, of which those hosts have been tried.
+    fn scraped(set: &TargetSet, tried: &[&str]) -> scrape::Snapshot {
+        let track = |(id, target): (&TargetId, &Arc<scrape::Target>)| {
+            let was_tried = tried.iter().any(|host| target.url.host_str() == Some(host));
+            let last_attempt = was_tried.then(|| Clock::start().now());
+            let status = TargetStatus { last_attempt, ..TargetStatus::default() };
+            (id.clone(), Arc::new(Tracked { target: Arc::clone(target), status, batch: None }))
+        };
+        scrape::Snapshot { targets: set.targets.iter().map(track).collect(), ..scrape::Snapshot::default() }
+    }
+
+    #[test]
+    fn r12_readiness_waits_until_every_target_of_the_start_was_tried_and_for_no_later_one() {
+        let start = wanted(&["a", "b", "c"]);
+        let first = FirstTargets::of(&start);
+        assert_eq!(first.waiting(&start, &scrape::Snapshot::default()), 3, "not even tracked yet");
+        assert_eq!(first.waiting(&start, &scraped(&start, &["a"])), 2, "one page is a part of the truth");
+        assert_eq!(first.waiting(&start, &scraped(&start, &["a", "b", "c"])), 0);
+        let later = wanted(&["a", "b", "d"]);
+        assert_eq!(first.waiting(&later, &scraped(&later, &["a"])), 1, "c has left, d has come");
+        assert_eq!(first.waiting(&later, &scraped(&later, &["a", "b"])), 0);
+    }
 }

@@ -130,6 +130,12 @@ pub struct Discovery {
 }
 
 impl Discovery {
+    /// The namespace of the exporter's pods: as configured, or the preset's own.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref().or_else(|| self.preset.and_then(Preset::namespace))
+    }
+
     /// The pods of a known exporter, spoken to as it is usually deployed.
     #[must_use]
     pub fn preset(preset: Preset) -> Self {
@@ -155,6 +161,17 @@ pub enum Preset {
     DcgmExporter,
     /// Tidegate's own node agent.
     TidegateAgent,
+}
+
+impl Preset {
+    /// Where the exporter's own deployment puts its pods, if it prescribes that.
+    #[must_use]
+    pub const fn namespace(self) -> Option<&'static str> {
+        match self {
+            Self::AckGpuExporter => Some("arms-prom"),
+            Self::DcgmExporter | Self::TidegateAgent => None,
+        }
+    }
 }
 
 /// Families and labels beyond the built-in ones.

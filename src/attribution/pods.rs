@@ -50,12 +50,22 @@ pub(super) fn pods(
             while let Some(claim) = claims.next_if(|claim| claim.place == number && claim.family == family) {
                 cards.push((claim.card.clone(), claim.reading));
             }
+            without_namesakes(&mut cards);
             let reading = pod_reading(&cards, pod.gpus, families.unit(family)).and_then(|measured| own(measured, pod));
             readings.push((family, PodReading { reading, cards }));
         }
         all.push((pod.key.clone(), Arc::new(readings.into_iter().collect())));
     }
     all.into_iter().collect()
+}
+
+/// Cards that only a namesake of the pod was on are not its own. They tell why nothing is known while the pod has no
+/// other; beside its own they say nothing, or the last page of a dead node would silence the pod that moved away from it
+/// for as long as that page is kept.
+fn without_namesakes(cards: &mut Vec<(CardId, Reading)>) {
+    if cards.iter().any(|(_, reading)| *reading != Err(Unknown::BeforeStart)) {
+        cards.retain(|(_, reading)| *reading != Err(Unknown::BeforeStart));
+    }
 }
 
 /// R7 and R1: every card of the pod, or nothing. Where the cluster does not say how many cards the pod has (a device

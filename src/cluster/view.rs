@@ -129,7 +129,8 @@ pub struct Autoscaler {
     pub target_kind: Arc<str>,
     /// Name of `scaleTargetRef`.
     pub target_name: Arc<str>,
-    /// Metric name and target (`averageValue` or `value`) of each Pods, Object and External metric.
+    /// Metric name of each Pods, Object and External metric, and the value at which the HPA stays as it is: the target,
+    /// times the current replicas where the HPA divides one value among them (`averageValue` of Object and External).
     pub metrics: Vec<(Arc<str>, f64)>,
     /// `spec.minReplicas`.
     pub min: i32,

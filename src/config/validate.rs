@@ -28,6 +28,9 @@ fn require(
 /// Below this an exporter is asked faster than any of them measures.
 const SHORTEST_INTERVAL: StdDuration = StdDuration::from_millis(50);
 
+/// Above this a time is a slip of the pen, and instants that far away cannot be reckoned with.
+const LONGEST_TIME: StdDuration = StdDuration::from_hours(24);
+
 impl Config {
     /// Checks what the types cannot.
     ///
@@ -37,6 +40,15 @@ impl Config {
         let Self { scrape, vocabulary: _, aggregate, serve, telemetry } = self;
         require(scrape.interval.0 >= SHORTEST_INTERVAL, "scrape.interval", "must be at least 50ms", scrape.interval)?;
         require(!scrape.timeout.0.is_zero(), "scrape.timeout", "must be above zero", scrape.timeout)?;
+        for (field, time) in [
+            ("scrape.interval", Some(scrape.interval)),
+            ("scrape.timeout", Some(scrape.timeout)),
+            ("scrape.maxAge", scrape.max_age),
+        ] {
+            if let Some(time) = time {
+                require(time.0 <= LONGEST_TIME, field, "must be at most 24h", time)?;
+            }
+        }
         if let Some(max_age) = scrape.max_age {
             let rule = "must be longer than scrape.interval, or every sample is stale before the next one";
             require(max_age > scrape.interval, "scrape.maxAge", rule, max_age)?;
@@ -57,6 +69,12 @@ impl Config {
         }
         for (i, discovery) in scrape.discover.iter().enumerate() {
             discover(&format!("scrape.discover[{i}]"), discovery)?;
+            let watched =
+                |namespace: &str| namespace == "*" || aggregate.namespaces.iter().any(|name| name == namespace);
+            if let (Some(namespace), false) = (discovery.namespace(), aggregate.namespaces.is_empty()) {
+                let rule = "must be among aggregate.namespaces, because pods of other namespaces are not watched";
+                require(watched(namespace), format!("scrape.discover[{i}].namespace"), rule, namespace)?;
+            }
         }
         let busy = aggregate.busy_percent;
         require(busy > 0.0 && busy <= 100.0, "aggregate.busyPercent", "must be above 0 and at most 100", busy)?;
@@ -122,6 +140,17 @@ mod tests {
             ("scrape: {interval: 1ms}", "scrape.interval"),
             ("scrape: {timeout: 0s}", "scrape.timeout"),
             ("scrape: {interval: 10s, maxAge: 10s}", "scrape.maxAge"),
+            ("scrape: {interval: 1000000000000h}", "scrape.interval"),
+            ("scrape: {timeout: 1000000000000h}", "scrape.timeout"),
+            ("scrape: {maxAge: 1000000000000h}", "scrape.maxAge"),
+            (
+                "{scrape: {discover: [{preset: ack-gpu-exporter}]}, aggregate: {namespaces: [prod]}}",
+                "scrape.discover[0].namespace",
+            ),
+            (
+                "{scrape: {discover: [{preset: dcgm-exporter, namespace: gpu}]}, aggregate: {namespaces: [prod]}}",
+                "scrape.discover[0].namespace",
+            ),
             ("scrape: {concurrency: 0}", "scrape.concurrency"),
             ("scrape: {pageBytes: 0}", "scrape.pageBytes"),
             ("scrape: {urls: [{url: 'ftp://node/metrics'}]}", "scrape.urls[0].url"),
@@ -138,6 +167,18 @@ mod tests {
         ] {
             let config = Config::parse(yaml, Path::new("x.yaml")).unwrap();
             assert_eq!(config.validate().unwrap_err().field, field, "{yaml}");
+        }
+    }
+
+    #[test]
+    fn an_exporter_whose_namespace_is_watched_is_accepted() {
+        for yaml in [
+            "{scrape: {discover: [{preset: ack-gpu-exporter}]}, aggregate: {namespaces: [prod, arms-prom]}}",
+            "{scrape: {discover: [{preset: ack-gpu-exporter, namespace: '*'}]}, aggregate: {namespaces: [prod]}}",
+            "{scrape: {discover: [{preset: dcgm-exporter}]}, aggregate: {namespaces: [prod]}}",
+            "scrape: {discover: [{preset: ack-gpu-exporter}]}",
+        ] {
+            assert_eq!(Config::parse(yaml, Path::new("x.yaml")).unwrap().validate(), Ok(()), "{yaml}");
         }
     }
 }

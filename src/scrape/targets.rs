@@ -97,7 +97,6 @@ pub enum Refusal {
 
 /// What is known of an exporter by its name. The label sets are alternatives.
 struct Known {
-    namespace: Option<&'static str>,
     selectors: &'static [&'static str],
     port: &'static str,
     rank: u32,
@@ -108,21 +107,15 @@ fn known(preset: Preset) -> Known {
     match preset {
         // The DaemonSet of Alibaba's ack-arms-prometheus, container port `http-metrics`. By number, because the number is
         // also what its tunnel for edge nodes is configured with.
-        Preset::AckGpuExporter => Known {
-            namespace: Some("arms-prom"),
-            selectors: &["k8s-app=ack-prometheus-gpu-exporter"],
-            port: "9445",
-            rank: 20,
-        },
+        Preset::AckGpuExporter => Known { selectors: &["k8s-app=ack-prometheus-gpu-exporter"], port: "9445", rank: 20 },
         // NVIDIA's own chart, and the DaemonSet of the GPU operator. Neither prescribes a namespace.
         Preset::DcgmExporter => Known {
-            namespace: None,
             selectors: &["app.kubernetes.io/name=dcgm-exporter", "app=nvidia-dcgm-exporter"],
             port: "9400",
             rank: 30,
         },
         Preset::TidegateAgent => {
-            Known { namespace: None, selectors: &["app.kubernetes.io/name=tidegate-agent"], port: "metrics", rank: 10 }
+            Known { selectors: &["app.kubernetes.io/name=tidegate-agent"], port: "metrics", rank: 10 }
         }
     }
 }
@@ -217,7 +210,7 @@ struct Rule {
 
 impl Rule {
     fn new(index: usize, entry: &Discovery) -> Result<Self, Refusal> {
-        let Discovery { preset, namespace, selector, port, path, scheme, access } = entry;
+        let Discovery { preset, namespace: _, selector, port, path, scheme, access } = entry;
         let refuse = |field, reason| Refusal::Discovery { index, field, reason };
         let preset = preset.map(known);
 
@@ -249,11 +242,7 @@ impl Rule {
             Some(other) => return Err(refuse("scheme", format!("expected http or https, got {other:?}"))),
         };
         // No namespace is called `*`: with it, a preset's namespace can be widened to all.
-        let namespace = match namespace.as_deref() {
-            Some("*") => None,
-            Some(name) => Some(name.to_owned()),
-            None => preset.as_ref().and_then(|preset| preset.namespace).map(String::from),
-        };
+        let namespace = entry.namespace().filter(|name| *name != "*").map(str::to_owned);
         Ok(Self {
             index,
             namespace,

@@ -2,7 +2,7 @@
 //!
 //! Unknown readings have no value series: they have a series that names the reason.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::MetricType};
@@ -14,7 +14,7 @@ use crate::{
     cluster::ObjectKey,
     gpu::Vocabulary,
     publish::Publisher,
-    reading::{Reading, Unknown},
+    reading::{Reading, Unknown, fresh},
     scrape::{BadLine, Snapshot as Scraped, Store, Tracked},
 };
 
@@ -38,7 +38,7 @@ impl Collector for Measured {
         let gauge = |encoder: &mut DescriptorEncoder<'_>, name, help, value| {
             family(encoder, MetricType::Gauge, name, help, [([("", ""); 0], value)])
         };
-        encode_readings(&mut encoder, &snapshot.readings, &snapshot.vocabulary, now, *series)?;
+        encode_readings(&mut encoder, &snapshot.readings, &snapshot.vocabulary, (now, snapshot.max_age), *series)?;
         encode_targets(&mut encoder, &scraped)?;
         let age = now.duration_since(snapshot.built).as_secs_f64().max(0.0);
         gauge(
@@ -58,7 +58,8 @@ type Row = (Vec<(&'static str, Arc<str>)>, f64);
 /// What every family of readings is measured in.
 const UNIT: &str = "in the unit of the metric: percent 0 to 100, or MiB";
 
-/// Writes all readings; at most `limit` pods get series of their own, and their cards with them.
+/// Writes all readings that are fresh `now` (R2: a snapshot that is not replaced goes stale here as it does in the APIs),
+/// and why the others are unknown; at most `limit` pods get series of their own, and their cards with them.
 ///
 /// # Errors
 /// The writer's.
@@ -66,10 +67,11 @@ pub fn encode_readings(
     encoder: &mut DescriptorEncoder<'_>,
     readings: &Readings,
     vocabulary: &Vocabulary,
-    now: Timestamp,
+    (now, max_age): (Timestamp, Duration),
     limit: usize,
 ) -> std::fmt::Result {
     let gauge = MetricType::Gauge;
+    let still = |reading: &Reading| reading.clone().and_then(|measured| fresh(measured, now, max_age));
     let mut rows = Rows::default();
     for (key, service) in &readings.services {
         let isvc = service.inference_service.clone().unwrap_or_default();
@@ -88,7 +90,7 @@ pub fn encode_readings(
         for (family, group) in &service.families {
             let name = &vocabulary.family(*family).name;
             let Some(reading) = group.statistics.get(&Statistic::Mean) else { continue };
-            rows.services.add(labels(name), reading, now);
+            rows.services.add(labels(name), &still(reading), now);
             rows.missing.push((labels(name), group.missing.len() as f64));
         }
     }
@@ -100,12 +102,12 @@ pub fn encode_readings(
                 labels.push(("metric", Arc::clone(name)));
                 labels
             };
-            rows.pods.add(labels(), &pod.reading, now);
+            rows.pods.add(labels(), &still(&pod.reading), now);
             for (card, reading) in &pod.cards {
                 let mut labels = labels();
                 let instance = card.instance.clone().unwrap_or_default();
                 labels.extend([("uuid", Arc::clone(&card.uuid)), ("gpu_instance", instance)]);
-                rows.cards.extend(reading.as_ref().ok().map(|measured| (labels, measured.value)));
+                rows.cards.extend(still(reading).ok().map(|measured| (labels, measured.value)));
             }
         }
     }
@@ -247,5 +249,49 @@ fn bad_line(reason: BadLine) -> &'static str {
         BadLine::Timestamp => "timestamp",
         BadLine::TooLong => "too_long",
         BadLine::NoCard => "no_card",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::{
+        attribution::scene::{MAX_AGE, Scene, page, vocabulary},
+        publish::Snapshot,
+        scrape::Batch,
+    };
+
+    /// The page at that age of a snapshot that is not replaced any more.
+    fn shown(age: Duration) -> String {
+        let clock = Clock::start();
+        let then = clock.now() - age;
+        let batch = Batch { measured: then, ..page(&["SM llm-0 a#1 50"]) };
+        let mut scene = Scene::new().service("llm").ready(&["llm-0"]);
+        scene.pages.push(batch);
+        let batches: Vec<_> = scene.pages.iter().cloned().map(Arc::new).collect();
+        let vocabulary = Arc::new(vocabulary());
+        let mut view = scene.view;
+        Arc::make_mut(view.pods.values_mut().next().unwrap()).started = None;
+        let publisher = Arc::new(Publisher::new(Arc::clone(&vocabulary), clock));
+        let view = Arc::new(view);
+        publisher.publish(Snapshot::build(&batches, view, vocabulary, &scene.settings, then, MAX_AGE));
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Measured { publisher, store: Arc::new(Store::new()), clock, series: 10 }));
+        apiservice::metrics::page(&registry, "").1
+    }
+
+    #[test]
+    fn r2_a_snapshot_that_is_not_replaced_goes_stale_here_too() {
+        let fresh = shown(MAX_AGE - Duration::from_secs(15));
+        for series in ["tidegate_service_reading{", "tidegate_pod_reading{", "tidegate_card_reading{"] {
+            assert!(fresh.contains(series), "{series} in {fresh}");
+        }
+        let stale = shown(MAX_AGE + Duration::from_secs(1));
+        for series in ["tidegate_service_reading{", "tidegate_pod_reading{", "tidegate_card_reading{"] {
+            assert!(!stale.contains(series), "{series} in {stale}");
+        }
+        assert!(stale.contains("reason=\"stale\""), "{stale}");
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::Rules;
 use crate::{
     attribution::{clamp, foremost, heard::Claim, sum},
-    cluster::Pod,
+    cluster::{Phase, Pod},
     gpu::{FamilyId, Unit},
     reading::{Measured, Reading, Unknown, fresh},
     scrape::Batch,
@@ -63,8 +63,13 @@ impl<'a> Page<'a> {
         }
     }
 
+    /// Whether the pod can have caused the sample. One that the kubelet has not taken up yet cannot: what carries its
+    /// name is its namesake's.
     pub fn is_after_start(&self, pod: &Pod, sample: usize) -> bool {
-        pod.started.is_none_or(|started| self.time(sample) >= started)
+        match pod.started {
+            Some(started) => self.time(sample) >= started,
+            None => pod.phase != Phase::Pending,
+        }
     }
 
     pub fn idle_if_absent(&self, family: FamilyId) -> bool {

@@ -308,3 +308,41 @@ fn r8_what_a_pod_did_while_it_loaded_its_model_is_not_the_ready_replicas() {
         assert_eq!(starting.pod_value("llm-0", "SM"), Some(0.0), "by name a starting pod may be asked for");
     }
 }
+
+/// A StatefulSet's pod moves to another node and keeps its name; the dead node's exporter stays a target, with its last
+/// page, for as long as the node object exists.
+#[test]
+fn r6_what_a_namesake_left_on_another_card_does_not_make_the_pod_unknown() {
+    for old in [31, 3590, 3601] {
+        let moved = one_pod()
+            .page(&["SM llm-0 b#2 20"])
+            .other_page("dead-node", 0, &["SM llm-0 a#1 90"])
+            .change_page(|page| page.measured = ago(old))
+            .change_pod("llm-0", |pod| pod.started = Some(ago(10)));
+        assert_eq!(moved.pod_value("llm-0", "SM"), Some(20.0), "a page from {old}s ago");
+    }
+    let uid = one_pod().page(&["SM llm-0@uid-old a#1 90", "SM llm-0 b#2 20"]);
+    assert_eq!(uid.pod_value("llm-0", "SM"), Some(20.0), "another UID's card");
+    let fewer = one_pod()
+        .change_pod("llm-0", |pod| pod.gpus = 2)
+        .page(&["SM llm-0@uid-old a#1 90", "SM llm-0 b#2 20"])
+        .pod_reading("llm-0", "SM");
+    assert_eq!(fewer, Err(Unknown::CardsMissing { reported: 1, requested: 2 }), "nor does it stand in for a card");
+}
+
+#[test]
+fn r6_a_pod_that_has_not_started_owns_no_samples() {
+    let waiting = |state| {
+        one_pod()
+            .page(&["SM llm-0 a#1 90"])
+            .change_pod("llm-0", |pod| {
+                (pod.started, pod.phase, pod.state) = (None, Phase::Pending, state);
+            })
+            .pod_reading("llm-0", "SM")
+    };
+    for state in [PodState::Pending, PodState::Starting] {
+        assert_eq!(waiting(state), Err(Unknown::BeforeStart), "{state:?}: the line is its namesake's");
+    }
+    let running = one_pod().page(&["SM llm-0 a#1 90"]).change_pod("llm-0", |pod| pod.started = None);
+    assert_eq!(running.pod_value("llm-0", "SM"), Some(90.0), "it runs, and nobody says since when");
+}

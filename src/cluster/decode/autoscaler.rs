@@ -72,19 +72,21 @@ struct Status {
 impl Wire {
     pub(super) fn decode(self) -> Result<Autoscaler, String> {
         let Self { metadata, spec, status } = self;
+        let current = status.current_replicas.unwrap_or(0);
         let mut metrics = Vec::new();
         for metric in spec.metrics.into_iter().flatten() {
             // Resource and ContainerResource metrics are the resource metrics API's and have none of the three.
-            let Some(Source { metric: MetricName { name }, target }) =
-                metric.pods.or(metric.object).or(metric.external)
-            else {
-                continue;
-            };
+            let whole = metric.object.or(metric.external);
+            let per_replica = whole.as_ref().is_some_and(|source| source.target.average_value.is_some());
+            let Some(Source { metric: MetricName { name }, target }) = metric.pods.or(whole) else { continue };
             // `averageValue` decides what the HPA does wherever it is given, whatever `target.type` says: arena writes
             // `type: Utilization` beside it.
             if let Some(quantity) = target.average_value.or(target.value) {
                 let value = quantity.value(&format!("target of metric {name}"))?;
-                metrics.push((name, value));
+                // The HPA divides the one value of an Object or External metric by the replicas before it compares it
+                // with `averageValue`: that many times the target is the value at which it stays as it is.
+                let shares = if per_replica { f64::from(current.max(1)) } else { 1.0 };
+                metrics.push((name, value * shares));
             }
         }
         Ok(Autoscaler {
@@ -94,7 +96,7 @@ impl Wire {
             metrics,
             min: spec.min_replicas.unwrap_or(1),
             max: spec.max_replicas,
-            current: status.current_replicas.unwrap_or(0),
+            current,
             desired: status.desired_replicas.unwrap_or(0),
         })
     }
@@ -154,6 +156,22 @@ mod tests {
         let hpa = decode(&hpa);
         assert_eq!(hpa.metrics, [("a".into(), 1.5), ("b".into(), 2000.0), ("c".into(), 7.0)]);
         assert_eq!((hpa.min, hpa.current, hpa.desired), (1, 0, 0));
+    }
+
+    /// R9 keeps a value on its side of the one at which the HPA does nothing.
+    #[test]
+    fn a_value_that_the_hpa_divides_by_its_replicas_is_held_against_as_many_targets() {
+        for (replicas, neutral) in [(json!(4), 28.0), (json!(1), 7.0), (json!(0), 7.0), (json!(null), 7.0)] {
+            for source in ["object", "external"] {
+                let mut hpa = arena();
+                let target = json!({"type": "AverageValue", "averageValue": "7"});
+                hpa["spec"]["metrics"] = json!([{source: {"metric": {"name": "c"}, "target": target}}]);
+                hpa["status"]["currentReplicas"] = replicas.clone();
+                assert_eq!(decode(&hpa).metrics, [("c".into(), neutral)], "{source} at {replicas}");
+                hpa["spec"]["metrics"][0][source]["target"] = json!({"type": "Value", "value": "7"});
+                assert_eq!(decode(&hpa).metrics, [("c".into(), 7.0)], "{source}: not divided");
+            }
+        }
     }
 
     #[test]
