@@ -22,6 +22,7 @@ mod workload;
 mod access;
 mod certificates;
 mod faults;
+mod fixture;
 mod groundwork;
 mod many_pods;
 mod own_metrics;

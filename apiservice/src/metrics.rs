@@ -115,8 +115,7 @@ impl Metrics {
     /// A request has been answered. Names from paths count only if something is there under that name.
     pub(crate) fn answered(&self, mut labels: RequestLabels, code: u16, seconds: f64) {
         if !(200..300).contains(&code) {
-            labels.resource.clear();
-            labels.subresource.clear();
+            labels = labels.unnamed();
         } else if !labels.resource.is_empty() && !self.is_known(&labels) {
             OTHER.clone_into(&mut labels.resource);
             labels.subresource.clear();
@@ -150,6 +149,11 @@ impl Drop for InFlight {
 }
 
 impl RequestLabels {
+    /// Without the names that come from the path.
+    pub(crate) fn unnamed(self) -> Self {
+        Self { resource: String::new(), subresource: String::new(), ..self }
+    }
+
     /// The labels of a request, before its answer is known.
     pub(crate) fn new(method: &http::Method, route: Option<&Route>) -> Self {
         let verb = match method.as_str() {

@@ -8,6 +8,9 @@ use http::{HeaderMap, header};
 /// Formats that are written, for people who get none of them.
 pub(crate) const OFFERED: &str = "application/json, application/yaml";
 
+/// Most clauses of one header that are looked at; clients send a handful, and each costs an allocation.
+const MAX_CLAUSES: usize = 64;
+
 /// A format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -66,6 +69,7 @@ fn values<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> impl Iterato
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .filter(|value| !value.is_empty())
+        .take(MAX_CLAUSES)
 }
 
 /// One alternative.

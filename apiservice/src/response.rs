@@ -21,6 +21,10 @@ use crate::{
 /// Bodies up to this size, in bytes, are never compressed: the API server's own threshold.
 const COMPRESS_FROM: usize = 128 * 1024;
 
+/// Longest message of a failure, in bytes; the rest is cut off. Messages repeat what was asked, which may be 64 KiB long, and
+/// end up in conditions and events, which hold less.
+const MAX_MESSAGE: usize = 4096;
+
 /// Longest audit id, in bytes, that is taken over from a request.
 const MAX_AUDIT_ID: usize = 64;
 
@@ -34,6 +38,8 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
     /// Headers beside the common ones; they win over them.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// A list without items: whether anything has the names that were asked for is not known.
+    pub(crate) vacant: bool,
 }
 
 /// How objects are written for one client.
@@ -68,7 +74,7 @@ fn is_pretty(headers: &HeaderMap, parameters: &Parameters<'_>) -> bool {
 impl Reply {
     /// Bytes of a given type.
     pub(crate) fn new(content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status: StatusCode::OK, content_type, body: body.into(), headers: Vec::new() }
+        Self { status: StatusCode::OK, content_type, body: body.into(), headers: Vec::new(), vacant: false }
     }
 
     /// Plain text.
@@ -90,11 +96,17 @@ impl Reply {
 
     /// A failure. A code below 400 would turn it into an empty list in the HPA's eyes: it becomes a 500.
     pub(crate) fn failure(status: &Status, style: Style) -> Self {
-        if let Some(code) = StatusCode::from_u16(status.code).ok().filter(|code| code.as_u16() >= 400) {
+        let code = StatusCode::from_u16(status.code).ok().filter(|code| code.as_u16() >= 400);
+        let code = code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if status.code == code.as_u16() && status.message.len() <= MAX_MESSAGE {
             return Self::object(code, status, style);
         }
-        let code = StatusCode::INTERNAL_SERVER_ERROR;
-        Self::object(code, &Status { code: code.as_u16(), ..status.clone() }, style)
+        let mut status = Status { code: code.as_u16(), ..status.clone() };
+        if status.message.len() > MAX_MESSAGE {
+            status.message.truncate(status.message.floor_char_boundary(MAX_MESSAGE));
+            status.message.push('…');
+        }
+        Self::object(code, &status, style)
     }
 
     /// The same with one more header.
@@ -105,7 +117,7 @@ impl Reply {
 
     /// With the headers that all answers share, compressed if it is long and the client takes that.
     pub(crate) fn finish(self, request: &HeaderMap) -> Response<Body> {
-        let Self { status, content_type, mut body, headers } = self;
+        let Self { status, content_type, mut body, headers, vacant: _ } = self;
         let long = body.len() > COMPRESS_FROM;
         let mut coding = None;
         if long

@@ -134,6 +134,7 @@ async fn serve<P: Provider>(State(service): State<Arc<Service<P>>>, request: Req
         Refusal::Status(status) => Reply::failure(&status, style),
         Refusal::Paths => Reply::object(StatusCode::NOT_FOUND, &discovery::paths(&service.options.apis), style),
     });
+    let labels = if reply.vacant { labels.unnamed() } else { labels };
     metrics.answered(labels, reply.status.as_u16(), started.elapsed().as_secs_f64());
     let response = reply.finish(&parts.headers);
     drop(in_flight);

@@ -11,7 +11,7 @@ use std::fmt::{self, Write as _};
 
 pub use label::InvalidLabel;
 pub use label_selector::{LabelSelector, LabelSelectorRequirement};
-pub use parse::ParseSelectorError;
+pub use parse::{MAX_BYTES, MAX_REQUIREMENTS, ParseSelectorError};
 
 /// A parsed label selector: all its requirements have to hold. The default one selects everything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -127,8 +127,8 @@ impl Requirement {
         match &self.condition {
             Condition::Equals(wanted) => value == Some(wanted),
             Condition::NotEquals(unwanted) => value != Some(unwanted),
-            Condition::In(wanted) => value.is_some_and(|value| wanted.iter().any(|one| one == value)),
-            Condition::NotIn(unwanted) => !value.is_some_and(|value| unwanted.iter().any(|one| one == value)),
+            Condition::In(wanted) => value.is_some_and(|value| holds(wanted, value)),
+            Condition::NotIn(unwanted) => !value.is_some_and(|value| holds(unwanted, value)),
             Condition::Exists => value.is_some(),
             Condition::DoesNotExist => value.is_none(),
             Condition::GreaterThan(bound) => integer(value).is_some_and(|number| number > *bound),
@@ -146,6 +146,11 @@ impl Condition {
             Self::Exists | Self::DoesNotExist | Self::GreaterThan(_) | Self::LessThan(_) => &[],
         }
     }
+}
+
+/// Whether a sorted set has this value. A text may name thousands.
+fn holds(values: &[String], value: &str) -> bool {
+    values.binary_search_by(|one| one.as_str().cmp(value)).is_ok()
 }
 
 fn integer(value: Option<&str>) -> Option<i64> {

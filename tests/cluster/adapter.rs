@@ -21,15 +21,16 @@ use super::{
 };
 
 /// The API versions that we own, with their priorities: the higher is the one that the HPA uses.
-const VERSIONS: [(&str, &str, i32); 3] = [
+pub const VERSIONS: [(&str, &str, i32); 3] = [
     ("v1beta1", "custom.metrics.k8s.io", 100),
     ("v1beta2", "custom.metrics.k8s.io", 200),
     ("v1beta1", "external.metrics.k8s.io", 100),
 ];
 
 /// Namespace and name of our Service.
-const NAMESPACE: &str = "kube-system";
-const SERVICE: &str = "tidegate";
+pub const NAMESPACE: &str = "kube-system";
+/// See [`NAMESPACE`].
+pub const SERVICE: &str = "tidegate";
 
 /// Exporters are found as pods with this label, at their port of this name.
 pub const EXPORTER_LABEL: &str = "tidegate.test/exporter";

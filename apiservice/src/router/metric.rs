@@ -51,8 +51,9 @@ impl<P: Provider> Service<P> {
             (&left.namespace, &left.name).cmp(&(&right.namespace, &right.name))
         });
         let echo = (!metric_selector.is_everything()).then_some(&echo);
-        let reply = Reply::object(StatusCode::OK, &wire::custom_list(api, metric, echo, &values), style);
+        let mut reply = Reply::object(StatusCode::OK, &wire::custom_list(api, metric, echo, &values), style);
         self.served(api, values.iter().map(|value| value.timestamp));
+        reply.vacant = values.is_empty();
         Ok(reply)
     }
 
@@ -73,8 +74,9 @@ impl<P: Provider> Service<P> {
         let limit = self.time_limit(parameters)?;
         let selector = parameters.selector("labelSelector")?;
         let values = in_time(limit, self.provider.external(namespace, metric, &selector)).await?;
-        let reply = Reply::object(StatusCode::OK, &wire::external_list(api, metric, &values), style);
+        let mut reply = Reply::object(StatusCode::OK, &wire::external_list(api, metric, &values), style);
         self.served(api, values.iter().map(|value| value.timestamp));
+        reply.vacant = values.is_empty();
         Ok(reply)
     }
 

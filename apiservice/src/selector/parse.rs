@@ -4,6 +4,11 @@ use std::{iter::Peekable, str::FromStr};
 
 use super::{Condition, InvalidLabel, Requirement, Selector};
 
+/// Longest text, in bytes: as long as a request's path and query may be. Beyond, it is refused.
+pub const MAX_BYTES: usize = 65_536;
+/// Most requirements: each is checked against each object. The selectors of controllers have a handful. Beyond, it is refused.
+pub const MAX_REQUIREMENTS: usize = 256;
+
 /// Why a text is no selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseSelectorError {
@@ -15,6 +20,16 @@ pub enum ParseSelectorError {
         /// What may stand there.
         expected: &'static str,
     },
+    /// It is longer than anything that selects.
+    #[error("{found} {of} are more than {limit}")]
+    TooLarge {
+        /// What there is too much of.
+        of: &'static str,
+        /// How much there is, or was when counting stopped.
+        found: usize,
+        /// How much there may be.
+        limit: usize,
+    },
     /// A key or value breaks the rules of labels.
     #[error(transparent)]
     Label(#[from] InvalidLabel),
@@ -24,6 +39,9 @@ impl FromStr for Selector {
     type Err = ParseSelectorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() > MAX_BYTES {
+            return Err(ParseSelectorError::TooLarge { of: "bytes", found: text.len(), limit: MAX_BYTES });
+        }
         let mut tokens = Tokens { inner: Lexer { text }.peekable() };
         let mut requirements = Vec::new();
         if tokens.peek().is_none() {
@@ -31,6 +49,10 @@ impl FromStr for Selector {
         }
         loop {
             requirements.push(requirement(&mut tokens)?);
+            if requirements.len() > MAX_REQUIREMENTS {
+                let found = requirements.len();
+                return Err(ParseSelectorError::TooLarge { of: "requirements", found, limit: MAX_REQUIREMENTS });
+            }
             match tokens.next() {
                 None => return Ok(Self::from(requirements)),
                 Some(Token::Comma) => {}

@@ -77,7 +77,7 @@ impl Connection {
             service_fn(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(Arc::clone(&peer));
                 request.extensions_mut().insert(ConnectInfo(remote));
-                answer(app.clone(), request.map(Body::new), limits.request, Arc::clone(&activity))
+                answer(app.clone(), request.map(Body::new), Arc::clone(&limits), Arc::clone(&activity))
             })
         };
         let connection = http.serve_connection(TokioIo::new(stream), service);
@@ -166,16 +166,28 @@ impl Drop for UnderWay {
     }
 }
 
+/// The request's line and headers, as HTTP/1.1 spells them.
+fn head_bytes(request: &Request<Body>) -> usize {
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    path + headers.sum::<usize>()
+}
+
 async fn answer(
     app: Router,
     request: Request<Body>,
-    limit: Duration,
+    limits: Arc<Limits>,
     activity: Arc<Activity>,
 ) -> Result<Response, Infallible> {
     activity.begin();
     let _under_way = UnderWay(activity);
-    let Ok(response) = timeout(limit, app.oneshot(request)).await else {
-        let message = format!("the request was not answered within {} s", limit.as_secs_f64());
+    // hyper looks at the size between two reads only: a head that arrives at once may be twice as long.
+    if head_bytes(&request) > limits.header_bytes as usize {
+        let message = format!("the head of the request is longer than {} bytes", limits.header_bytes);
+        return Ok(Status::new(431, "RequestHeaderFieldsTooLarge", message).into_response());
+    }
+    let Ok(response) = timeout(limits.request, app.oneshot(request)).await else {
+        let message = format!("the request was not answered within {} s", limits.request.as_secs_f64());
         return Ok(Status::timeout(message).into_response());
     };
     response

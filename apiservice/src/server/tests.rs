@@ -226,3 +226,128 @@ async fn the_drain_has_an_end() {
     server.ended().await;
     assert!(hangs.await.unwrap());
 }
+
+/// Frames of RFC 9113, by hand: a client that means well cannot send what these tests send.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The preface, and settings.
+fn preface(settings: &[u8]) -> Vec<u8> {
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &*frame(4, 0, 0, settings)].concat()
+}
+
+/// `GET /` of authority `a`, complete in one frame.
+fn get_root(stream: u32) -> Vec<u8> {
+    frame(1, 5, stream, b"\x82\x87\x84\x41\x01a")
+}
+
+#[tokio::test]
+async fn requests_that_are_begun_and_reset_at_once_end_the_connection() {
+    let began = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&began);
+    let never = move || {
+        seen.fetch_add(1, Ordering::Relaxed);
+        std::future::pending::<()>()
+    };
+    let server = Server::start(app().fallback(never), Limits::default()).await;
+    let mut stream = server.client().connect_alpn(&[b"h2"]).await.unwrap();
+    let reset = |number: u32| [get_root(2 * number + 1), frame(3, 0, 2 * number + 1, &8_u32.to_be_bytes())].concat();
+    let flood: Vec<u8> = [preface(b"")].into_iter().chain((0..10_000).map(reset)).flatten().collect();
+    // The server may close before it has taken all of it.
+    let _ = stream.write_all(&flood).await;
+    let mut said = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("the connection is closed");
+    let calm = [&[7, 0, 0, 0, 0, 0][..]].concat();
+    assert!(said.windows(calm.len()).any(|bytes| bytes == calm), "GOAWAY expected: {said:?}");
+    assert!(began.load(Ordering::Relaxed) < 1000, "{} of 10000 were begun", began.load(Ordering::Relaxed));
+    assert_eq!(server.client().get("/", &[]).await.code, 200, "others are served");
+}
+
+#[tokio::test]
+async fn who_does_not_read_the_answer_loses_the_connection() {
+    const LONG: usize = 32 * 1024 * 1024;
+    let limits = Limits { connections: 1, idle: SHORT, header_read: SHORT, handshake: PATIENCE, ..Limits::default() };
+    let server = Server::start(app().route("/long", get(async || vec![b'x'; LONG])), limits).await;
+    // Over HTTP/2 the client does not even open a window: SETTINGS_INITIAL_WINDOW_SIZE = 0.
+    let get_long = frame(1, 5, 1, b"\x82\x87\x04\x05/long\x41\x01a");
+    let no_window = [preface(b"\0\x04\0\0\0\0"), get_long].concat();
+    for (protocol, request) in [(&b"http/1.1"[..], &b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n"[..]), (b"h2", &no_window)]
+    {
+        let mut stream = server.client().connect_alpn(&[protocol]).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        // There is one slot: another client is served only when the first has lost its own.
+        let answer = tokio::time::timeout(PATIENCE, server.client().get("/", &[])).await.expect("the slot is free");
+        assert_eq!(answer.code, 200);
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("the connection is closed");
+        assert!(rest.len() < LONG, "{} bytes", rest.len());
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_two_readers_could_end_at_different_places_is_refused_and_nothing_behind_it_is_read() {
+    let paths = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&paths);
+    let note = move |request: Request| {
+        seen.lock().push(request.uri().path().to_owned());
+        async { "noted" }
+    };
+    let server = Server::start(Router::new().fallback(note), Limits::default()).await;
+    let smuggled = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    for lines in [
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: 5, 6\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length: 99999999999999999999999\r\n",
+        "Transfer-Encoding : chunked\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "X-A: b\r\n Transfer-Encoding: chunked\r\n",
+        "X-A: b\0c\r\n",
+        ": empty\r\n",
+        "X-\u{e9}: b\r\n",
+    ] {
+        let mut stream = server.client().connect().await.unwrap();
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n{smuggled}");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = read(&mut stream).await;
+        assert!(answer.as_ref().is_none_or(|answer| answer.code == 400), "{lines:?}: {answer:?}");
+        assert_eq!(paths.lock().as_slice(), [""; 0], "{lines:?}");
+    }
+    for line in ["GET /a b HTTP/1.1", "GET / HTTP/1.2", "GET  / HTTP/1.1", "G\0T / HTTP/1.1", "GET /\x7f HTTP/1.1", "/"]
+    {
+        let mut stream = server.client().connect().await.unwrap();
+        stream.write_all(format!("{line}\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        let answer = read(&mut stream).await;
+        assert!(answer.as_ref().is_none_or(|answer| answer.code == 400), "{line:?}: {answer:?}");
+    }
+    assert_eq!(paths.lock().as_slice(), [""; 0]);
+    let long = format!("/{}", "x".repeat(70_000));
+    assert_eq!(server.client().get(&long, &[]).await.code, 414);
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_costs_nobody_anything() {
+    let server = Server::start(app(), Limits::default()).await;
+    // Announced, begun and never finished.
+    let mut stream = server.client().connect().await.unwrap();
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&[b'x'; 1000]).await.unwrap();
+    assert_eq!(read(&mut stream).await.unwrap().code, 200, "answered, then closed");
+    // Sent as fast as the connection takes it.
+    let mut stream = server.client().connect().await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let sent = async {
+        let mut sent = 0;
+        while stream.write_all(&[b'x'; 16_384]).await.is_ok() {
+            sent += 16_384;
+        }
+        sent
+    };
+    let sent = tokio::time::timeout(PATIENCE, sent).await.expect("the connection is closed");
+    assert!(sent < 100_000_000, "{sent} bytes were taken");
+}

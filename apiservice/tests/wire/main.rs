@@ -7,6 +7,7 @@ mod faults;
 #[path = "../../examples/fixture/file.rs"]
 mod file;
 mod formats;
+mod hostile;
 mod observability;
 mod process;
 #[path = "../../examples/fixture/provider.rs"]
