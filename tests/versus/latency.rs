@@ -24,6 +24,8 @@ pub struct Case {
     /// Whether prometheus-adapter lists the pods at kube-apiserver for it.
     lists: bool,
     path: String,
+    /// What the pods read, by name.
+    expected: BTreeMap<String, f64>,
 }
 
 /// What was measured of one contender in one case.
@@ -87,13 +89,20 @@ impl Effort {
 
 /// The four questions.
 pub fn cases(scene: &Scene<'_>) -> [Case; 4] {
-    let wildcard = |name, pods, service: &Service<'_>| Case { name, pods, lists: true, path: service.path(METRIC) };
-    let pod = scene.one.workload.expected().into_keys().next().unwrap_or_default();
+    let wildcard = |name, pods, service: &Service<'_>| Case {
+        name,
+        pods,
+        lists: true,
+        path: service.path(METRIC),
+        expected: service.workload.expected(),
+    };
+    let expected = scene.one.workload.expected();
+    let pod = expected.keys().next().cloned().unwrap_or_default();
     let path = scene.one.path(METRIC);
     let (before, _) = path.split_once("%2A").unwrap_or((&path, ""));
     [
         wildcard("1 pod by selector", 1, &scene.one),
-        Case { name: "1 pod by name", pods: 1, lists: false, path: format!("{before}{pod}/{METRIC}") },
+        Case { name: "1 pod by name", pods: 1, lists: false, path: format!("{before}{pod}/{METRIC}"), expected },
         wildcard("200 pods by selector", 200, &scene.two_hundred),
         wildcard("1,000 pods by selector", 1000, &scene.thousand),
     ]
@@ -101,17 +110,13 @@ pub fn cases(scene: &Scene<'_>) -> [Case; 4] {
 
 /// Waits until all serve the right value for each pod in each case: who serves less has it easier.
 pub async fn check(scene: &Scene<'_>, contenders: &[Contender]) -> Result<(), String> {
-    let all: BTreeMap<String, f64> = [&scene.one, &scene.two_hundred, &scene.thousand]
-        .iter()
-        .flat_map(|service| service.workload.expected())
-        .collect();
     for contender in contenders {
         eventually_or_error(&format!("{} to serve every pod", contender.kind.label()), async || {
             contender.alive()?;
             let mut connection = scene.connector.open(contender.port)?;
             for case in cases(scene) {
                 let answer = tokio::task::block_in_place(|| connection.send(&request(&case.path)))?;
-                right(&case, &answer, &all).map_err(|error| format!("{}: {error}", case.name))?;
+                right(&case, &answer).map_err(|error| format!("{}: {error}", case.name))?;
             }
             Ok::<(), String>(())
         })
@@ -121,11 +126,12 @@ pub async fn check(scene: &Scene<'_>, contenders: &[Contender]) -> Result<(), St
     Ok(())
 }
 
-fn right(case: &Case, answer: &Answer, all: &BTreeMap<String, f64>) -> Result<(), String> {
+fn right(case: &Case, answer: &Answer) -> Result<(), String> {
     if answer.status != 200 {
         return Err(format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)));
     }
     let items = items(&answer.body)?;
+    let all = &case.expected;
     if items.len() != case.pods {
         return Err(format!("{} of {} pods", items.len(), case.pods));
     }

@@ -48,7 +48,7 @@ use scene::Scene;
 /// Measure Tidegate beside Prometheus and prometheus-adapter.
 #[derive(Debug, Clone, Copy, Parser)]
 struct Options {
-    /// Print one JSON object instead of the table.
+    /// Print one JSON object; the table goes to standard error.
     #[arg(long)]
     json: bool,
     /// Fewer queries and cycles, and without what takes five minutes.
@@ -75,7 +75,10 @@ fn main() -> ExitCode {
         .and_then(|runtime| runtime.block_on(measure(options)));
     match outcome {
         Ok(figures) if options.json => match serde_json::to_string_pretty(&figures) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => {
+                eprint!("{}", table::Table(&figures));
+                println!("{text}");
+            }
             Err(error) => {
                 eprintln!("versus: {error}");
                 return ExitCode::FAILURE;

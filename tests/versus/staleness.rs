@@ -144,7 +144,7 @@ impl Watch {
         let answer = self.connection.send(&self.request)?;
         let (now, since) = (self.clock.now(), self.death.elapsed());
         if answer.status != 200 {
-            self.stale.afterwards = format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body));
+            self.stale.afterwards = format!("{}, {}", answer.status, said(&answer.body));
             return Ok(false);
         }
         let items = items(&answer.body)?;
@@ -161,4 +161,11 @@ impl Watch {
         self.stale.served_for_s = since.as_secs_f64();
         Ok(true)
     }
+}
+
+/// The message of a `Status`, or whatever it is.
+fn said(body: &[u8]) -> String {
+    let status: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let message = status.as_ref().and_then(|status| status["message"].as_str());
+    message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
 }

@@ -126,7 +126,7 @@ impl Table<'_> {
                 s.contender.label().into(),
                 format!("{cut_off}{:.1} s", s.served_for_s),
                 format!("{:.1} s", s.claimed_age_s),
-                s.afterwards.chars().take(60).collect(),
+                s.afterwards.chars().take(160).collect(),
             ]
         });
         table(f, ["exporter", "adapter", "still served for", "age claimed at most", "afterwards"], rows)
