@@ -68,7 +68,8 @@ fn pod_reading(cards: &[(CardId, Reading)], requested: u32, unit: Unit) -> Readi
 
 /// Claims, sorted and one per place, → nodes.
 pub(super) fn nodes(
-    claims: &[Claim<'_, &Arc<str>>],
+    claims: &[Claim<'_, u32>],
+    names: &[&Arc<str>],
     families: &Families<'_>,
 ) -> BTreeMap<Arc<str>, BTreeMap<FamilyId, Reading>> {
     let mut all: BTreeMap<Arc<str>, BTreeMap<FamilyId, Reading>> = BTreeMap::new();
@@ -77,7 +78,7 @@ pub(super) fn nodes(
             let family = claims[0].family;
             (family, over_cards(claims.iter().map(|claim| &claim.reading), families.unit(family)))
         });
-        all.insert(Arc::clone(claims[0].place), readings.collect());
+        all.insert(Arc::clone(names[claims[0].place as usize]), readings.collect());
     }
     all
 }
