@@ -173,9 +173,9 @@ pub fn attribute(
     for (index, batch) in batches.iter().enumerate() {
         reader.read(index, batch);
     }
-    let page::Claims { pods, nodes, seen, unattributed, failures } = reader.finish();
+    let page::Claims { pods, nodes, node_names, seen, unattributed, failures } = reader.finish();
     let mut readings = Readings { seen, unattributed, attribution_failures: failures, ..Readings::default() };
-    readings.nodes = pods::nodes(&heard::one_per_place(nodes, batches), &families);
+    readings.nodes = pods::nodes(&heard::one_per_place(nodes, batches), &node_names, &families);
     if knows(view, "pods") {
         readings.pods = pods::pods(heard::one_per_place(pods, batches), &roster, &families);
     }

@@ -70,6 +70,8 @@ impl Watched {
 #[derive(Debug, Serialize)]
 pub struct Figures {
     machine: String,
+    /// What else the machine did: processes that wanted a core, on average over the last minute.
+    load_average: f64,
     date: String,
     nodes: usize,
     pods: usize,
@@ -119,6 +121,7 @@ impl Figures {
         times.sort_by(f64::total_cmp);
         Self {
             machine: machine(),
+            load_average: load_average(),
             date: Clock::start().now().strftime("%Y-%m-%d").to_string(),
             nodes: args.nodes,
             pods: view.pods.len(),
@@ -157,7 +160,7 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, value: String| writeln!(f, "{name:<24}{value}");
-        row("machine, date", format!("{}, {}", self.machine, self.date))?;
+        row("machine, date", format!("{}, {}; load average {:.1}", self.machine, self.date, self.load_average))?;
         row(
             "fleet",
             format!(
@@ -201,4 +204,9 @@ fn machine() -> String {
     let model = models.map(|(_, model)| model.trim()).next().unwrap_or("unknown processor");
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!("{cores} cores of {model}")
+}
+
+fn load_average() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|minute| minute.parse().ok()).unwrap_or_default()
 }

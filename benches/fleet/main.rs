@@ -38,10 +38,13 @@ mod readers;
 
 use figures::{Figures, Usage, Watched};
 
+/// Often enough to see each snapshot: two of them lie 50 ms apart at least.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
 /// The simulated fleet and how long it is watched.
 #[derive(Debug, Clone, clap::Parser)]
 struct Args {
-    /// Seconds of measurement, after a warm-up of one interval in which each target is scraped once.
+    /// Seconds of measurement, after a warm-up in which each target is scraped once.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Nodes.
@@ -130,15 +133,19 @@ async fn measure(args: &Args) -> anyhow::Result<Figures> {
         readers::start(&mut tasks, &router, &view, &answered, &told);
     }
 
-    // One interval for the first page of each node, and a little for the first snapshot with all of them.
-    sleep(interval + Duration::from_secs(2)).await;
+    // Each node's first page comes within one interval.
+    let pods = view.pods.len();
+    let began = Instant::now();
+    while publisher.snapshot().readings.pods.len() < pods {
+        ensure!(began.elapsed() < interval * 3, "each of {pods} pods has readings after three intervals");
+        sleep(LOOK_EVERY).await;
+    }
     let answered_before = answered.get();
     let before = (Usage::now()?, store.snapshot().totals, Instant::now());
     let mut watched = Watched::default();
     while before.2.elapsed() < Duration::from_secs(args.seconds) {
         watched.look(&publisher.snapshot(), clock.now());
-        // Often enough to see each snapshot: two of them lie 50 ms apart at least.
-        sleep(Duration::from_millis(25)).await;
+        sleep(LOOK_EVERY).await;
     }
     let after = (Usage::now()?, store.snapshot().totals, Instant::now());
     let questions = readers::since(answered.get(), answered_before);
@@ -147,7 +154,6 @@ async fn measure(args: &Args) -> anyhow::Result<Figures> {
     while let Some(ended) = tasks.join_next().await {
         ended.context("a task died")??;
     }
-    let pods = view.pods.len();
     ensure!(measured == pods, "each of {pods} pods has readings, {measured} do");
     Ok(Figures::new(args, &view, &bare, &before, &after, questions, watched))
 }

@@ -39,8 +39,11 @@ pub(super) struct Rules<'a> {
 pub(super) struct Claims<'a> {
     /// About pods, by their number in the roster.
     pub pods: Vec<Claim<'a, u32>>,
-    /// About nodes.
-    pub nodes: Vec<Claim<'a, &'a Arc<str>>>,
+    /// About nodes, by their number in `node_names`.
+    pub nodes: Vec<Claim<'a, u32>>,
+    /// The nodes that are named, in the order in which they were met: that of the pages, so that the claims are sorted
+    /// already where each page is about a node of its own.
+    pub node_names: Vec<&'a Arc<str>>,
     pub seen: BTreeSet<FamilyId>,
     pub unattributed: u64,
     pub failures: BTreeMap<(TargetId, CardId), f64>,
@@ -107,6 +110,8 @@ pub(super) struct Reader<'a> {
     cards: HashMap<&'a CardId, u32>,
     owners: HashMap<(&'a str, &'a str), u32>,
     processes: HashMap<&'a str, u32>,
+    /// Numbers of nodes, over all pages.
+    nodes: HashMap<&'a str, u32>,
     lines: Vec<Line>,
     card_lines: Vec<Line>,
     values: Vec<f64>,
@@ -120,6 +125,7 @@ impl<'a> Reader<'a> {
             claims: Claims {
                 pods: Vec::new(),
                 nodes: Vec::new(),
+                node_names: Vec::new(),
                 seen: BTreeSet::new(),
                 unattributed: 0,
                 failures: BTreeMap::new(),
@@ -129,6 +135,7 @@ impl<'a> Reader<'a> {
             cards: HashMap::new(),
             owners: HashMap::new(),
             processes: HashMap::new(),
+            nodes: HashMap::new(),
             lines: Vec::new(),
             card_lines: Vec::new(),
             values: Vec::new(),
@@ -325,7 +332,11 @@ impl<'a> Reader<'a> {
     /// What the page says of a card as a part of its node: the device's own line, else the sum of all processes, else the
     /// largest of its pods' totals.
     fn node(&mut self, page: Page<'a>, card: &'a CardId, lines: &[Line], failed: Option<f64>) {
-        let Some(place) = lines.iter().filter_map(|line| self.found[line.series as usize].node).min() else { return };
+        let Some(name) = lines.iter().filter_map(|line| self.found[line.series as usize].node).min() else { return };
+        let place = *self.nodes.entry(name).or_insert_with(|| {
+            self.claims.node_names.push(name);
+            self.claims.node_names.len() as u32 - 1
+        });
         let mut by_family = std::mem::take(&mut self.card_lines);
         by_family.clear();
         by_family.extend_from_slice(lines);

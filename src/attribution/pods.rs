@@ -87,7 +87,8 @@ fn own(measured: Measured, pod: &Pod) -> Reading {
 
 /// Claims, sorted and one per place, → nodes.
 pub(super) fn nodes(
-    claims: &[Claim<'_, &Arc<str>>],
+    claims: &[Claim<'_, u32>],
+    names: &[&Arc<str>],
     families: &Families<'_>,
 ) -> BTreeMap<Arc<str>, BTreeMap<FamilyId, Reading>> {
     let mut all: BTreeMap<Arc<str>, BTreeMap<FamilyId, Reading>> = BTreeMap::new();
@@ -96,7 +97,7 @@ pub(super) fn nodes(
             let family = claims[0].family;
             (family, over_cards(claims.iter().map(|claim| &claim.reading), families.unit(family)))
         });
-        all.insert(Arc::clone(claims[0].place), readings.collect());
+        all.insert(Arc::clone(names[claims[0].place as usize]), readings.collect());
     }
     all
 }

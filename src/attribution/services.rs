@@ -41,8 +41,7 @@ pub(super) fn aggregate(view: &View, families: &Families<'_>, coverage: f64, rea
             pods().for_each(|pod| deployments_of.entry(&pod.key).or_default().push(deployment));
         }
         let targets = |family: &str| targets(&key.namespace, &[deployment], family);
-        let reported = reported(pods().map(|pod| &***pod), readings);
-        let groups = groups(reported, &service.ready, readings, families, targets, coverage);
+        let groups = groups(pods().map(|pod| &***pod), readings, families, targets, coverage);
         let service = ServiceReadings {
             deployment: key.clone(),
             inference_service: deployment.inference_service.clone(),
@@ -67,9 +66,7 @@ pub(super) fn aggregate(view: &View, families: &Families<'_>, coverage: f64, rea
             behind.map(|deployment| (&deployment.key, *deployment)).collect();
         let behind: Vec<&Deployment> = behind.into_values().collect();
         let targets = |family: &str| targets(&key.namespace, &behind, family);
-        let reported = reported(pods.iter().map(|pod| &***pod), readings);
-        let ready: Vec<&Arc<Pod>> = pods.into_iter().filter(|pod| pod.state == PodState::Ready).collect();
-        let groups = groups(reported, &ready, readings, families, targets, coverage);
+        let groups = groups(pods.iter().map(|pod| &***pod), readings, families, targets, coverage);
         if !groups.is_empty() {
             readings.core_services.insert(key.clone(), groups);
         }
@@ -84,27 +81,26 @@ fn is_ours(metric: &str, families: &Families<'_>) -> bool {
     })
 }
 
-/// The families in which some of the pods have a reading. Pods that are not ready yet tell, too.
-fn reported<'a>(pods: impl Iterator<Item = &'a Pod>, readings: &Readings) -> BTreeSet<FamilyId> {
-    pods.filter_map(|pod| readings.pods.get(&pod.key)).flat_map(|families| families.keys()).copied().collect()
-}
+/// A pod and what it reads.
+type Member<'a> = (&'a Pod, Option<&'a BTreeMap<FamilyId, PodReading>>);
 
-/// R8: made of ready pods only.
-fn groups(
-    reported: BTreeSet<FamilyId>,
-    ready: &[&Arc<Pod>],
-    readings: &Readings,
+/// R8: made of ready pods only. Which families there are is also told by pods that are not ready yet.
+fn groups<'a>(
+    pods: impl Iterator<Item = &'a Pod>,
+    readings: &'a Readings,
     families: &Families<'_>,
     targets: impl Fn(&str) -> Targets,
     coverage: f64,
 ) -> BTreeMap<FamilyId, GroupReading> {
-    let pods: Vec<(&Pod, Option<&BTreeMap<FamilyId, PodReading>>)> =
-        ready.iter().map(|pod| (&***pod, readings.pods.get(&pod.key).map(|families| &**families))).collect();
+    let pods: Vec<Member<'_>> =
+        pods.map(|pod| (pod, readings.pods.get(&pod.key).map(|families| &**families))).collect();
+    let reported: BTreeSet<FamilyId> =
+        pods.iter().filter_map(|(_, readings)| *readings).flat_map(BTreeMap::keys).copied().collect();
     let named = reported.into_iter().filter_map(|id| families.get(id).map(|family| (id, family)));
     named
         .map(|(id, family)| {
-            let ready = pods
-                .iter()
+            let ready = pods.iter().filter(|(pod, _)| pod.state == PodState::Ready);
+            let ready = ready
                 .map(|(pod, readings)| (*pod, readings.and_then(|readings| readings.get(&id)).map(|pod| &pod.reading)));
             (id, group(ready, &targets(&family.name), coverage))
         })
