@@ -84,7 +84,7 @@ fn a_wildcard_answers_exactly_the_ready_pods_that_match_and_have_a_value_sorted_
 fn every_form_of_selector_finds_the_same_pods() {
     let snapshot = snapshot(&scene().service("other").ready(&["other-0"]).page(&["SM other-0 d#1 7"]));
     let names = |objects| {
-        list(&snapshot, "pods", objects, now()).map(|items| Vec::from_iter(items.into_iter().map(|item| item.0)))
+        list(&snapshot, "pods", objects, now()).map(|items| items.into_iter().map(|item| item.0).collect::<Vec<_>>())
     };
     let mine = Ok(vec!["llm-predictor-0".to_owned(), "llm-predictor-1".to_owned()]);
     for objects in [
