@@ -32,6 +32,12 @@ pub enum Unknown {
         /// The configured limit.
         max_age: Duration,
     },
+    /// The line's own time lies too far in the future, so that nothing tells how old it is.
+    #[error("its timestamp is {}s in the future: the exporter's clock is wrong; set it, or unset honorTimestamps", ahead.as_secs())]
+    ClockAhead {
+        /// How far ahead of its arrival.
+        ahead: Duration,
+    },
     /// The exporter's text is not a number.
     #[error("the exporter's value is not a number")]
     Malformed,
