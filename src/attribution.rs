@@ -142,6 +142,8 @@ pub struct Readings {
     pub nodes: BTreeMap<Arc<str>, BTreeMap<FamilyId, Reading>>,
     /// Samples that name a pod which does not exist, or name none.
     pub unattributed: u64,
+    /// The least share of ready pods with a value that was asked for (R9).
+    pub coverage: f64,
     /// Attribution failures by R5: target and card.
     pub attribution_failures: BTreeMap<(TargetId, CardId), f64>,
 }
@@ -174,7 +176,8 @@ pub fn attribute(
         reader.read(index, batch);
     }
     let page::Claims { pods, nodes, node_names, seen, unattributed, failures } = reader.finish();
-    let mut readings = Readings { seen, unattributed, attribution_failures: failures, ..Readings::default() };
+    let mut readings =
+        Readings { seen, unattributed, attribution_failures: failures, coverage: coverage.0, ..Readings::default() };
     readings.nodes = pods::nodes(&heard::one_per_place(nodes, batches), &node_names, &families);
     if knows(view, "pods") {
         readings.pods = pods::pods(heard::one_per_place(pods, batches), &roster, &families);

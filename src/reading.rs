@@ -32,6 +32,12 @@ pub enum Unknown {
         /// The configured limit.
         max_age: Duration,
     },
+    /// The line's own time lies too far in the future, so that nothing tells how old it is.
+    #[error("its timestamp is {}s in the future: the exporter's clock is wrong; set it, or unset honorTimestamps", ahead.as_secs())]
+    ClockAhead {
+        /// How far ahead of its arrival.
+        ahead: Duration,
+    },
     /// The exporter's text is not a number.
     #[error("the exporter's value is not a number")]
     Malformed,
@@ -125,6 +131,14 @@ pub enum Unknown {
     /// percentage.
     #[error("{0}")]
     Ambiguous(String),
+}
+
+impl Unknown {
+    /// The card is busy and nobody can say for whom: nothing may be scaled down on account of the others (R5).
+    #[must_use]
+    pub fn forbids_removal(&self) -> bool {
+        matches!(self, Self::AttributionFailed { .. })
+    }
 }
 
 /// `Err(Stale)` if `measured` lies further back than `max_age` (R2). Times in the future are fresh: they come from this

@@ -10,6 +10,9 @@
 //! m < T:  min(T, (m · known + T · missing) / ready)
 //! ```
 //!
+//! A pod whose exporter cannot attribute (R5) is known to be busy with nobody knows how much: while there is one, a mean that
+//! asks for less is unknown.
+//!
 //! This needs to know `T`. HPAs with different targets on one metric have no common safe value: it is unknown. If no HPA
 //! reads the metric, nobody decides on it, and the value is the mean of the pods that report. Sum, maximum and quantiles
 //! have no safe value with pods missing: they are unknown.
@@ -90,7 +93,10 @@ pub(super) fn group<'a>(
     } else {
         match *targets {
             Targets::None => Ok(mean),
-            Targets::One(target) => Ok(without_wrong_move(mean, known, ready, target)),
+            Targets::One(target) => match missing.values().find(|unknown| unknown.forbids_removal()) {
+                Some(unknown) if mean <= target => Err(unknown.clone()),
+                _ => Ok(without_wrong_move(mean, known, ready, target)),
+            },
             Targets::Several => Err(Unknown::AmbiguousTarget { missing: missing.len(), ready, example: example() }),
             Targets::Unknown => Err(Unknown::ClusterUnknown(format!(
                 "{} of {ready} ready pods do not report, and the HPAs whose targets decide what is safe are not listed yet",

@@ -148,6 +148,8 @@ impl Snapshot {
         let mut values = Vec::new();
         let mut without = Vec::new();
         let mut not_ready = 0;
+        // Ready pods that should have a value and have none.
+        let mut missing = Vec::new();
         let mut add = |name: &Arc<str>, reading: Result<Measured, Miss>| {
             let value = reading.and_then(|measured| {
                 let value = Quantity::from_f64(measured.value).ok_or(Unknown::Malformed)?;
@@ -165,6 +167,11 @@ impl Snapshot {
                         PodState::Ready => {
                             let reading = families.as_ref().and_then(|families| families.get(&query.family));
                             let reading = reading.ok_or(Unknown::Absent).and_then(|pod| self.still(&pod.reading, now));
+                            if let Err(unknown) = &reading
+                                && (pod.gpus > 0 || families.is_some())
+                            {
+                                missing.push((pod, unknown.clone()));
+                            }
                             add(&pod.key.name, reading.map_err(Miss::from));
                         }
                         PodState::Starting | PodState::Pending => not_ready += 1,
@@ -181,10 +188,27 @@ impl Snapshot {
                 }
             }
         }
+        let of = format!("{}{}", display(resource), matching(objects));
+        // The HPA fills in what is missing with its target: too few known values, or a pod that is busy with nobody knows
+        // how much, would let it remove replicas on the word of the others (R5, R9). It always asks by a selector; a list
+        // of all pods is for people.
+        if !values.is_empty() && !objects.requirements().is_empty() {
+            let (known, ready) = (values.len(), values.len() + missing.len());
+            let failed = missing.iter().find(|(_, unknown)| unknown.forbids_removal());
+            if let Some((pod, unknown)) = failed {
+                return Err(no_value(metric, &of, format_args!("{}: {unknown}", pod.key.name)));
+            }
+            let coverage = self.readings.coverage;
+            if let Some((pod, unknown)) = missing.first()
+                && (known as f64) < coverage * ready as f64
+            {
+                let example = format!("{}: {unknown}", pod.key.name);
+                return Err(no_value(metric, &of, Unknown::Coverage { known, ready, coverage, example }));
+            }
+        }
         if !values.is_empty() {
             return Ok(values);
         }
-        let of = format!("{}{}", display(resource), matching(objects));
         let place = if query.namespace.is_empty() { "the cluster" } else { query.namespace };
         Err(match (without.len(), not_ready) {
             (0, 0) => no_value(metric, &of, format_args!("there is none in {place}")),

@@ -80,6 +80,26 @@ fn a_wildcard_answers_exactly_the_ready_pods_that_match_and_have_a_value_sorted_
     assert_eq!(list(&self::snapshot(&missing), "pods", "", now()), Ok(all), "pods without a value are left out");
 }
 
+/// What the HPA fills in for missing pods is its target, and so the words of a few would remove replicas.
+#[test]
+fn r9_too_few_known_pods_of_a_selection_are_no_answer_and_r5_one_that_cannot_be_attributed_is_none() {
+    let names = ["llm-predictor-0", "llm-predictor-1", "llm-predictor-2"];
+    let service = || Scene::new().service("llm-predictor").ready(&names);
+    let app = "app=isvc.llm-predictor";
+    let one = snapshot(&service().page(&["SM llm-predictor-0 a#1 0"]));
+    let why = message(list(&one, "pods", app, now()));
+    assert!(why.contains("only 1 of 3 ready pods report"), "{why}");
+    assert_eq!(list(&one, "pods", "", now()).unwrap().len(), 1, "a list of all pods is for people");
+    let two = snapshot(&service().page(&["SM llm-predictor-0 a#1 0", "SM llm-predictor-1 b#1 0"]));
+    assert_eq!(list(&two, "pods", app, now()).unwrap().len(), 2);
+    let blind = &["SM llm-predictor-0 a#1 10", "SM llm-predictor-1 b#1 10", "SM llm-predictor-2 c#1 0", "GPU - c 95"];
+    let why = message(list(&snapshot(&service().page(blind)), "pods", app, now()));
+    assert!(why.contains("llm-predictor-2: attribution failed: card c is 95% busy"), "{why}");
+    let helper = service().pod("llm-predictor-9", PodState::Ready, 0).pod("llm-predictor-8", PodState::Ready, 0);
+    let helpers = snapshot(&helper.page(&["SM llm-predictor-0 a#1 0", "SM llm-predictor-1 b#1 0"]));
+    assert_eq!(list(&helpers, "pods", app, now()).unwrap().len(), 2, "pods without a GPU have nothing to report");
+}
+
 #[test]
 fn every_form_of_selector_finds_the_same_pods() {
     let snapshot = snapshot(&scene().service("other").ready(&["other-0"]).page(&["SM other-0 d#1 7"]));

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, watch},
@@ -29,8 +28,12 @@ use crate::{
     clock::Clock,
     config, exposition,
     gpu::{Vocabulary, page},
+    reading::Unknown,
 };
 
+/// How far a trusted clock may be ahead of ours. Beyond that a page that is never renewed would look fresh for as long as
+/// the clock is ahead.
+const CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// A larger page is read on a thread for blocking work: it would hold up every other task of this thread for longer than
 /// a hand-over costs (a quarter of a megabyte takes about a millisecond).
 const READ_INLINE_BYTES: usize = 256 << 10;
@@ -249,11 +252,16 @@ impl Shared {
         if samples.is_empty() && !bad_lines.is_empty() {
             return Err(ScrapeError::Garbage { bad_lines });
         }
-        let sample_times =
-            if target.access.honor_timestamps { no_later(timestamps, measured) } else { BTreeMap::new() };
-        for (index, time) in &sample_times {
-            if let Some(Ok(reading)) = samples.get_mut(*index).map(|sample| sample.reading.as_mut()) {
-                reading.at = *time;
+        let mut sample_times = if target.access.honor_timestamps { timestamps } else { BTreeMap::new() };
+        for (index, time) in &mut sample_times {
+            let ahead = Duration::try_from(time.duration_since(measured)).unwrap_or_default();
+            // Trusted as a target's clock may be, a sample cannot have been measured after it arrived.
+            *time = (*time).min(measured);
+            let Some(sample) = samples.get_mut(*index) else { continue };
+            match &mut sample.reading {
+                Ok(_) if ahead > CLOCK_SKEW => sample.reading = Err(Unknown::ClockAhead { ahead }),
+                Ok(reading) => reading.at = *time,
+                Err(_) => {}
             }
         }
         let batch = Batch {
@@ -268,12 +276,4 @@ impl Shared {
         };
         Ok(Success { batch, bytes, bad_lines })
     }
-}
-
-/// Trusted as a target's clock may be, a sample cannot have been measured after it arrived.
-fn no_later(mut times: BTreeMap<usize, Timestamp>, arrived: Timestamp) -> BTreeMap<usize, Timestamp> {
-    for time in times.values_mut() {
-        *time = (*time).min(arrived);
-    }
-    times
 }

@@ -96,15 +96,17 @@ mod tests {
         let pages = Arc::new(Pages { registry: Arc::default(), live: Arc::clone(&well), ready: well });
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(serve(listener, pages, async { stopped.await.unwrap_or_default() }));
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET /metrics HTTP/1.1\r\nHost:").await.unwrap();
+        // Connections are taken in their order: once this one is answered, the other is the server's to end.
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let mut first = [0; 15];
         client.read_exact(&mut first).await.unwrap();
         assert_eq!(&first, b"HTTP/1.1 200 OK");
-        client.write_all(b"GET /metrics HTTP/1.1\r\nHost:").await.unwrap();
         stop.send(()).unwrap();
         let ended = tokio::time::timeout(DRAIN * 10, server).await;
         ended.expect("it ends although the client does not").unwrap().unwrap();
-        drop(client);
+        drop((slow, client));
     }
 }

@@ -161,3 +161,15 @@ fn a_core_service_reads_as_the_deployments_behind_it() {
     Arc::make_mut(scene.view.core_services.get_mut(&key("llm")).unwrap()).selector.clear();
     assert!(scene.readings().core_services.is_empty(), "no selector selects no pods");
 }
+
+#[test]
+fn r5_while_a_pod_cannot_be_attributed_its_service_asks_for_more_or_is_unknown() {
+    let names = ["llm-0", "llm-1", "llm-2"];
+    for (known, expected) in [(90, Some(60.0)), (10, None), (50, None)] {
+        let lines = [0, 1].map(|i| format!("SM llm-{i} {i}#1 {known}"));
+        let scene = Scene::new().service("llm").hpa("hpa", "llm", SM, 50.0).ready(&names);
+        let scene = scene.page(&[&lines[0], &lines[1], "SM llm-2 c#1 0", "GPU - c 95"]);
+        let reading = scene.service_reading("llm", "SM", Statistic::Mean);
+        assert_eq!(reading.as_ref().ok().map(|measured| measured.value), expected, "{known}: {reading:?}");
+    }
+}

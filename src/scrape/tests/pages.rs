@@ -6,6 +6,7 @@ use super::{
     exporter::{Act, Exporter, gzip, ok},
     *,
 };
+use crate::reading::Unknown;
 
 /// The batch of the only target.
 async fn batch(rig: &Rig) -> Arc<Batch> {
@@ -159,25 +160,30 @@ async fn a_batch_is_stamped_when_the_answer_began_not_when_it_ended() {
 #[tokio::test]
 async fn timestamps_of_a_page_count_only_where_the_setting_says_so_and_never_lie_in_the_future() {
     let an_hour_ago = (Clock::start().now() - Duration::from_hours(1)).as_millisecond();
+    let soon = (Clock::start().now() + Duration::from_secs(3)).as_millisecond();
     let in_an_hour = (Clock::start().now() + Duration::from_hours(1)).as_millisecond();
     let line = PAGE.trim_end();
     let page = format!(
-        "{line} {an_hour_ago}\n{} {in_an_hour}\n{}\n",
+        "{line} {an_hour_ago}\n{} {soon}\n{}\n{} {in_an_hour}\n",
         line.replace("GPU-1", "GPU-2"),
-        line.replace("GPU-1", "GPU-3")
+        line.replace("GPU-1", "GPU-3"),
+        line.replace("GPU-1", "GPU-4"),
     );
     for honored in [false, true] {
         let exporter = Exporter::always(ok("", &page));
         let rig = Rig::start(&with_access(exporter.url(), Access { honor_timestamps: honored, ..Access::default() }));
         let batch = batch(&rig).await;
-        let times: Vec<_> = batch.samples.iter().map(|sample| sample.reading.as_ref().unwrap().at).collect();
+        let times: Vec<_> = batch.samples.iter().flat_map(|sample| &sample.reading).map(|known| known.at).collect();
         assert!(age(batch.measured) < SignedDuration::from_secs(60));
         if honored {
             let old = Timestamp::from_millisecond(an_hour_ago).unwrap();
             assert_eq!(times, [old, batch.measured, batch.measured]);
-            assert_eq!(batch.sample_times.iter().collect::<Vec<_>>(), [(&0, &old), (&1, &batch.measured)]);
+            let own = [(&0, &old), (&1, &batch.measured), (&3, &batch.measured)];
+            assert_eq!(batch.sample_times.iter().collect::<Vec<_>>(), own);
+            let ahead = &batch.samples[3].reading;
+            assert!(matches!(ahead, Err(Unknown::ClockAhead { .. })), "nobody knows how old it is: {ahead:?}");
         } else {
-            assert_eq!(times, [batch.measured; 3]);
+            assert_eq!(times, [batch.measured; 4]);
             assert!(batch.sample_times.is_empty());
         }
         rig.stop().await;
