@@ -15,7 +15,7 @@ use crate::{clock::Clock, cluster::View, config, gpu::Vocabulary, scrape};
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Changes that arrive within this time are taken together.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// The pause after a turn is so many times as long as the turn took. `benches/fleet` measures turns: at 1,000 nodes with 8
+/// The pause after a turn is so many times as long as the turn took. `tests/benches/fleet` measures turns: at 1,000 nodes with 8
 /// cards the bound below is reached.
 const REST: u32 = 19;
 /// Longest pause after a turn for the sake of the processor: short beside the interval of scrapes and of HPAs, so that what
