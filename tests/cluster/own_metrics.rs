@@ -45,7 +45,8 @@ async fn promtool_finds_nothing_to_say_about_our_own_metrics_of_a_busy_adapter()
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
     page("/livez").await.unwrap();
-    page("/readyz").await.unwrap();
+    // Nothing has asked before: readiness waits for each target of the first question to be tried once.
+    eventually("the adapter is ready", async || page("/readyz").await).await;
     drop(workload);
     namespace.finish().await;
 }
