@@ -4,14 +4,13 @@
 //! successor, which goes into the bundle at once and signs only from the next renewal on: whoever follows the bundle
 //! never meets a certificate that it does not know the authority of.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use tokio::sync::watch;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::tls::{Tls, TlsError};
@@ -27,8 +26,6 @@ const RENEW_DAYS: i32 = 60;
 const SUCCEED_DAYS: i32 = 2 * LEAF_DAYS;
 /// Certificates are valid from a little before now, for clients whose clocks are behind.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(1);
-/// How often ages are looked at.
-pub(super) const LOOK: Duration = Duration::from_mins(1);
 
 /// The Service in front of the server; the aggregator checks certificates for its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,40 +109,6 @@ impl SelfMade {
     /// Serves it.
     pub fn tls(&self) -> Result<Tls, TlsError> {
         Tls::from_pem(self.certificate.as_bytes(), self.key.as_bytes())
-    }
-
-    /// Serves a certificate made in this process, and gives the authorities to trust and the task that renews both until
-    /// `shutdown`: it must be polled. For one process; replicas share theirs with [`crate::tls::SharedCertificate`].
-    pub fn serve(
-        service: ServiceName,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(Tls, watch::Receiver<String>, impl Future<Output = ()> + Send + 'static), TlsError> {
-        let mut current = Self::new(&service, wall_clock())?;
-        let tls = current.tls()?;
-        let (bundle, bundles) = watch::channel(current.ca_bundle.clone());
-        let handle = tls.clone();
-        let renew = async move {
-            let mut shutdown = pin!(shutdown);
-            let mut look = tokio::time::interval(LOOK);
-            loop {
-                tokio::select! {
-                    () = &mut shutdown => return,
-                    _ = look.tick() => {}
-                }
-                match current.renewed(&service, wall_clock()) {
-                    Ok(None) => {}
-                    Ok(Some(next)) => {
-                        bundle.send_replace(next.ca_bundle.clone());
-                        if let Err(error) = handle.replace(next.certificate.as_bytes(), next.key.as_bytes()) {
-                            tracing::warn!(%error, "a renewed certificate cannot be served: the previous one stays");
-                        }
-                        current = next;
-                    }
-                    Err(error) => tracing::warn!(%error, "the serving certificate could not be renewed; trying again"),
-                }
-            }
-        };
-        Ok((tls, bundles, renew))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Whoever comes first makes it; whoever loses the race takes the winner's. Renewing works the same way: a replica writes
 //! under the version that it read, and on a conflict reads again.
 
-use std::{collections::BTreeMap, future::Future, pin::pin};
+use std::{collections::BTreeMap, future::Future, pin::pin, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -16,16 +16,15 @@ use tokio::sync::watch;
 
 use crate::{
     authentication::config_map::core_resource,
-    tls::{
-        SelfMade, ServiceName, Tls, TlsError,
-        self_made::{LOOK, wall_clock},
-    },
+    tls::{SelfMade, ServiceName, Tls, TlsError, self_made::wall_clock},
 };
 
 const CA_BUNDLE: &str = "ca.crt";
 const CA_KEY: &str = "ca.key";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
+/// How often the Secret and the ages in it are looked at.
+const LOOK: Duration = Duration::from_mins(1);
 /// Lost races after which something else must be wrong.
 const MAX_CONFLICTS: usize = 10;
 

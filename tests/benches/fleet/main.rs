@@ -33,6 +33,8 @@ use tokio::{
 
 mod cluster;
 mod exporters;
+#[path = "../families.rs"]
+mod families;
 mod figures;
 mod readers;
 
