@@ -16,4 +16,7 @@ pub mod watch;
 pub use index::Index;
 pub use kind::{Kind, Scope};
 pub use services::Service;
-pub use view::{Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, Phase, Pod, PodState, View};
+pub use view::{
+    Autoscaler, AutoscalerClass, CoreService, Deployment, InferenceService, Node, ObjectKey, Phase, Pod, PodState,
+    ScaledObject, ScalingPolicy, View,
+};

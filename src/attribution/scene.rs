@@ -110,7 +110,12 @@ impl Scene {
     pub fn service(mut self, name: &str) -> Self {
         let inference_service: Option<Arc<str>> = name.strip_suffix("-predictor").map(Into::into);
         if let Some(name) = &inference_service {
-            let served = InferenceService { key: key(name), labels: [("team".into(), "a".into())].into() };
+            let served = InferenceService {
+                key: key(name),
+                labels: [("team".into(), "a".into())].into(),
+                autoscaler: AutoscalerClass::External,
+                multi_node: false,
+            };
             self.view.inference_services.insert(key(name), Arc::new(served));
         }
         let deployment = Deployment {

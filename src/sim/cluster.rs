@@ -237,7 +237,12 @@ impl Cluster {
             .into(),
             inference_services: [(
                 key(service),
-                Arc::new(InferenceService { key: key(service), labels: BTreeMap::new() }),
+                Arc::new(InferenceService {
+                    key: key(service),
+                    labels: BTreeMap::new(),
+                    autoscaler: AutoscalerClass::External,
+                    multi_node: false,
+                }),
             )]
             .into(),
             core_services: [(key(&deployment), Arc::new(core_service))].into(),

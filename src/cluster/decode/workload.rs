@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
 
 use super::Metadata;
-use crate::cluster::view::{CoreService, Deployment, InferenceService, Labels, Node};
+use crate::cluster::view::{CoreService, Deployment, Labels, Node};
 
 /// Label that KServe puts on the pods of an InferenceService's components.
 const INFERENCE_SERVICE_LABEL: &str = "serving.kserve.io/inferenceservice";
@@ -91,10 +91,6 @@ pub(super) struct WireBare {
 }
 
 impl WireBare {
-    pub(super) fn inference_service(self) -> InferenceService {
-        InferenceService { key: self.metadata.key(), labels: self.metadata.labels.unwrap_or_default() }
-    }
-
     pub(super) fn node(self) -> Node {
         Node { name: self.metadata.name, labels: self.metadata.labels.unwrap_or_default() }
     }
@@ -185,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn services_nodes_and_inference_services_keep_their_labels() {
+    fn services_and_nodes_keep_their_labels() {
         let service = json!({"metadata": {"name": "s", "namespace": "n", "labels": {"a": "b"}}, "spec": {"clusterIP": "None", "selector": {"app": "x"}}});
         let Object::CoreService(service) = object(Kind::CoreServices, &service.to_string(), &[]).unwrap() else {
             panic!()
@@ -201,10 +197,5 @@ mod tests {
             json!({"metadata": {"name": "gpu-1", "labels": {"pool": "cloud"}}, "status": {"capacity": {"cpu": "1"}}});
         let Object::Node(node) = object(Kind::Nodes, &node.to_string(), &[]).unwrap() else { panic!() };
         assert_eq!((&*node.name, node.labels.len()), ("gpu-1", 1));
-        let isvc = json!({"metadata": {"name": "qwen-chat", "namespace": "default", "labels": {"release": "qwen-chat"}}, "spec": 7});
-        let Object::InferenceService(isvc) = object(Kind::InferenceServices, &isvc.to_string(), &[]).unwrap() else {
-            panic!()
-        };
-        assert_eq!((&*isvc.key.name, isvc.labels.len()), ("qwen-chat", 1), "its spec is not read");
     }
 }
