@@ -23,6 +23,7 @@ pub mod policy;
 pub mod publish;
 pub mod reading;
 pub mod scrape;
+pub mod serving;
 pub mod signal;
 pub mod sim;
 pub mod telemetry;

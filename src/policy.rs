@@ -8,7 +8,7 @@
 
 pub mod hpa;
 pub mod implied;
-mod schema;
+pub mod schema;
 pub mod settings;
 pub mod spec;
 pub mod target;

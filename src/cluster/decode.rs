@@ -11,12 +11,15 @@ use serde::Deserialize;
 use super::{
     Kind,
     view::{
-        Autoscaler, CoreService, Deployment, InferenceService, Labels, Node, ObjectKey, Pod, ScaledObject, ScalingPolicy,
+        Autoscaler, CoreService, Deployment, InferenceService, Labels, Node, ObjectKey, Pod, ScaledObject,
+        ScalingPolicy,
     },
 };
 
 mod autoscaler;
+mod containers;
 mod inference_service;
+mod page;
 mod pod;
 mod scaled_object;
 mod scaling_policy;
@@ -93,17 +96,17 @@ pub fn object(kind: Kind, json: &str, gpu_resources: &[String]) -> Result<Object
     match kind {
         Kind::Pods => wire::<pod::Wire>(json).and_then(|wire| wire.decode(gpu_resources)).map(Object::Pod),
         Kind::Deployments => {
-            wire::<workload::WireDeployment>(json).and_then(workload::WireDeployment::decode).map(Object::Deployment)
+            wire::<workload::WireDeployment>(json).and_then(|wire| wire.decode(gpu_resources)).map(Object::Deployment)
         }
         Kind::InferenceServices => {
             wire::<inference_service::Wire>(json).map(|wire| Object::InferenceService(wire.decode()))
         }
         Kind::CoreServices => wire::<workload::WireService>(json).map(|wire| Object::CoreService(wire.decode())),
-        Kind::Nodes => wire::<workload::WireBare>(json).map(|wire| Object::Node(wire.node())),
+        Kind::Nodes => wire::<workload::WireNode>(json).and_then(|wire| wire.decode(gpu_resources)).map(Object::Node),
         Kind::Autoscalers => wire::<autoscaler::Wire>(json).and_then(autoscaler::Wire::decode).map(Object::Autoscaler),
-        Kind::ScalingPolicies => {
-            wire::<scaling_policy::Wire<'_>>(json).and_then(scaling_policy::Wire::decode).map(|policy| Object::ScalingPolicy(Box::new(policy)))
-        }
+        Kind::ScalingPolicies => wire::<scaling_policy::Wire<'_>>(json)
+            .and_then(scaling_policy::Wire::decode)
+            .map(|policy| Object::ScalingPolicy(Box::new(policy))),
         Kind::ScaledObjects => wire::<scaled_object::Wire>(json).map(|wire| Object::ScaledObject(wire.decode())),
     }
     .map_err(|reason| Undecodable { kind, key: key(json).ok(), reason })
@@ -126,6 +129,8 @@ struct Metadata {
     generation: Option<i64>,
     #[serde(default)]
     labels: Option<Labels>,
+    #[serde(default)]
+    annotations: Option<page::Annotations>,
     #[serde(default)]
     creation_timestamp: Option<Timestamp>,
     #[serde(default)]

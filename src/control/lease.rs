@@ -214,7 +214,11 @@ impl Election {
         self.seen = Some(seen(lease, (self.now)()));
         self.until.send_replace(Some(asked + self.terms.duration));
         if !held {
-            info!(lease = self.terms.name, identity = self.terms.identity, "leading: this process writes to the cluster");
+            info!(
+                lease = self.terms.name,
+                identity = self.terms.identity,
+                "leading: this process writes to the cluster"
+            );
         }
     }
 
@@ -256,7 +260,11 @@ impl Election {
     fn told(&mut self, problem: Option<String>) {
         match (&problem, &self.failing) {
             (Some(problem), before) if before.as_ref() != Some(problem) => {
-                warn!(lease = self.terms.name, error = problem, "the Lease cannot be read or renewed; without it nothing is written");
+                warn!(
+                    lease = self.terms.name,
+                    error = problem,
+                    "the Lease cannot be read or renewed; without it nothing is written"
+                );
             }
             (None, Some(_)) => info!(lease = self.terms.name, "the Lease can be read again"),
             _ => debug!(lease = self.terms.name, "looked at the Lease"),

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
 
 use super::ScalingPolicy;
 use crate::config::Duration;
@@ -47,8 +47,25 @@ pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
 
 /// The CustomResourceDefinition, as `deploy/crds/scalingpolicy.yaml` has it.
 #[must_use]
-pub fn definition() -> CustomResourceDefinition {
-    ScalingPolicy::crd()
+pub fn definition() -> Value {
+    // Types of ours that have nothing but text and numbers in them become JSON.
+    let mut definition = serde_json::to_value(ScalingPolicy::crd()).unwrap_or_default();
+    known_formats(&mut definition);
+    definition
+}
+
+/// Kubernetes has no unsigned formats, and warns of each that it does not know. `minimum` says it all.
+fn known_formats(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if map.get("format").is_some_and(|format| format == "uint32") {
+                map.insert("format".into(), "int32".into());
+            }
+            map.values_mut().for_each(known_formats);
+        }
+        Value::Array(items) => items.iter_mut().for_each(known_formats),
+        _ => {}
+    }
 }
 
 #[cfg(test)]

@@ -97,9 +97,8 @@ impl Decided {
         }
         let first = ObjectKey { namespace: namespace.into(), name: "".into() };
         let here = || self.advice.range(first.clone()..).take_while(|(key, _)| *key.namespace == *namespace);
-        let mut found = here().filter(|(key, advice)| {
-            selector.matches(|wanted| label(key, advice.inference_service.as_deref(), wanted))
-        });
+        let mut found = here()
+            .filter(|(key, advice)| selector.matches(|wanted| label(key, advice.inference_service.as_deref(), wanted)));
         let (deployment, advice) = match (found.next(), found.next()) {
             (Some(only), None) => only,
             (Some(_), Some(_)) => {

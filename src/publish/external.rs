@@ -80,11 +80,7 @@ impl Snapshot {
     }
 }
 
-pub(super) fn label<'a>(
-    deployment: &'a ObjectKey,
-    inference_service: Option<&'a str>,
-    key: &str,
-) -> Option<&'a str> {
+pub(super) fn label<'a>(deployment: &'a ObjectKey, inference_service: Option<&'a str>, key: &str) -> Option<&'a str> {
     match key {
         NAMESPACE => Some(&deployment.namespace),
         INFERENCE_SERVICE => inference_service,

@@ -56,7 +56,7 @@ impl Collector for Measured {
 type Row = (Vec<(&'static str, Arc<str>)>, f64);
 
 /// What every family of readings is measured in.
-const UNIT: &str = "in the unit of the metric: percent 0 to 100, or MiB";
+const UNIT: &str = "in the unit of the metric: percent 0 to 100, MiB, a count, a share 0 to 1, per second, or seconds";
 
 /// Writes all readings that are fresh `now` (R2: a snapshot that is not replaced goes stale here as it does in the APIs),
 /// and why the others are unknown; at most `limit` pods get series of their own, and their cards with them.
@@ -197,6 +197,7 @@ fn reason(unknown: &Unknown) -> &'static str {
         Unknown::Coverage { .. } => "coverage",
         Unknown::AmbiguousTarget { .. } => "ambiguous_target",
         Unknown::ClusterUnknown(_) => "cluster_unknown",
+        Unknown::NoRate(_) => "no_rate",
         Unknown::Ambiguous(_) => "ambiguous",
     }
 }

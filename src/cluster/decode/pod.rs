@@ -1,11 +1,11 @@
 //! Pods.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::{Metadata, WireQuantity};
+use super::{Metadata, containers::Spec, page};
 use crate::cluster::view::{Phase, Pod, PodState};
 
 /// The API cuts its times to whole seconds: what it says happened may have happened this much later.
@@ -22,47 +22,33 @@ pub(super) struct Wire {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Spec {
-    node_name: Option<Arc<str>>,
-    containers: Vec<Container>,
-    init_containers: Option<Vec<Container>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Container {
-    #[serde(default)]
-    restart_policy: Option<String>,
-    #[serde(default)]
-    ports: Option<Vec<Port>>,
-    #[serde(default)]
-    resources: Option<Resources>,
-}
-
-#[derive(Deserialize)]
-struct Port {
-    #[serde(default)]
-    name: Option<Arc<str>>,
-    #[serde(rename = "containerPort")]
-    number: u16,
-    #[serde(default)]
-    protocol: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Resources {
-    #[serde(default)]
-    limits: Option<BTreeMap<String, WireQuantity>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
 struct Status {
     phase: Option<String>,
     #[serde(rename = "podIP")]
     pod_ip: Option<Arc<str>>,
     start_time: Option<Timestamp>,
     conditions: Option<Vec<Condition>>,
+    container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+#[derive(Deserialize)]
+struct ContainerStatus {
+    name: Arc<str>,
+    #[serde(default)]
+    state: ContainerState,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ContainerState {
+    running: Option<Running>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Running {
+    #[serde(default)]
+    started_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +64,12 @@ impl Status {
     /// The condition of that type, if it is true.
     fn holds(&self, condition: &str) -> Option<&Condition> {
         self.conditions.iter().flatten().find(|c| c.r#type == condition && c.status == "True")
+    }
+
+    /// Since when the container of that name runs.
+    fn running(&self, container: Option<&str>) -> Option<Timestamp> {
+        let status = self.container_statuses.iter().flatten().find(|status| container == Some(&*status.name))?;
+        status.state.running.as_ref()?.started_at
     }
 }
 
@@ -103,35 +95,25 @@ impl Wire {
         } else {
             PodState::Pending
         };
-        // An init container that restarts always is a sidecar: it lives as long as the pod and keeps its GPUs. Others
-        // have ended before the pod can be ready.
-        let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-        let (mut ports, mut gpus) = (Vec::new(), 0.0);
-        for container in spec.containers.iter().chain(sidecars) {
-            let tcp = container.ports.iter().flatten().filter(|p| p.protocol.as_deref().is_none_or(|p| p == "TCP"));
-            ports.extend(tcp.map(|port| (port.name.clone(), port.number)));
-            let Some(limits) = container.resources.as_ref().and_then(|resources| resources.limits.as_ref()) else {
-                continue;
-            };
-            for name in gpu_resources {
-                if let Some(quantity) = limits.get(name) {
-                    gpus += quantity.value(&format!("resources.limits[{name}]"))?;
-                }
-            }
-        }
+        let ports = spec.lasting().flat_map(|container| container.tcp_ports());
+        let serving = spec.serving(gpu_resources);
+        let running = status.running(serving.and_then(|container| container.name.as_deref()));
         Ok(Pod {
             key: metadata.key(),
             uid,
+            ports: ports.map(|port| (port.name.clone(), port.number)).collect(),
+            gpus: spec.gpu_limits(gpu_resources)?,
+            requests: spec.requests(gpu_resources)?,
+            page: page::hint(metadata.annotations.as_ref(), serving),
             node: spec.node_name.filter(|node| !node.is_empty()),
             ip: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
-            ports,
             phase,
             state,
             created: metadata.creation_timestamp,
             scheduled: scheduled.and_then(|c| c.last_transition_time),
             started: status.start_time,
+            running,
             ready_since: ready.and_then(|c| c.last_transition_time).map(|at| at + RESOLUTION),
-            gpus: gpus.ceil() as u32,
             labels: metadata.labels.unwrap_or_default(),
         })
     }

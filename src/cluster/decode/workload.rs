@@ -6,7 +6,10 @@ use apiservice::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
 
-use super::Metadata;
+use super::{
+    Metadata,
+    containers::{Amounts, Spec, resources},
+};
 use crate::cluster::view::{CoreService, Deployment, Labels, Node};
 
 /// Label that KServe puts on the pods of an InferenceService's components.
@@ -33,6 +36,8 @@ struct DeploymentSpec {
 struct Template {
     #[serde(default)]
     metadata: TemplateMetadata,
+    #[serde(default)]
+    spec: Spec,
 }
 
 #[derive(Deserialize, Default)]
@@ -42,7 +47,7 @@ struct TemplateMetadata {
 }
 
 impl WireDeployment {
-    pub(super) fn decode(self) -> Result<Deployment, String> {
+    pub(super) fn decode(self, gpu_resources: &[String]) -> Result<Deployment, String> {
         let Self { metadata, spec: DeploymentSpec { replicas, selector, template } } = self;
         let labels = template.metadata.labels.unwrap_or_default();
         let predictor = labels.get(COMPONENT_LABEL).is_some_and(|component| **component == *PREDICTOR);
@@ -55,6 +60,7 @@ impl WireDeployment {
             selector,
             replicas: replicas.unwrap_or(1),
             inference_service: labels.get(INFERENCE_SERVICE_LABEL).filter(|_| predictor).map(Arc::clone),
+            requests: template.spec.requests(gpu_resources)?,
             labels: metadata.labels.unwrap_or_default(),
         })
     }
@@ -84,15 +90,46 @@ impl WireService {
     }
 }
 
-/// An object of which only name and labels are read.
 #[derive(Deserialize)]
-pub(super) struct WireBare {
+pub(super) struct WireNode {
     metadata: Metadata,
+    #[serde(default)]
+    spec: NodeSpec,
+    #[serde(default)]
+    status: NodeStatus,
 }
 
-impl WireBare {
-    pub(super) fn node(self) -> Node {
-        Node { name: self.metadata.name, labels: self.metadata.labels.unwrap_or_default() }
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct NodeSpec {
+    unschedulable: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct NodeStatus {
+    allocatable: Option<Amounts>,
+    conditions: Option<Vec<NodeCondition>>,
+}
+
+#[derive(Deserialize)]
+struct NodeCondition {
+    r#type: String,
+    status: String,
+}
+
+impl WireNode {
+    pub(super) fn decode(self, gpu_resources: &[String]) -> Result<Node, String> {
+        let Self { metadata, spec, status: NodeStatus { allocatable, conditions } } = self;
+        let ready = conditions.iter().flatten().any(|c| c.r#type == "Ready" && c.status == "True");
+        let amount = |name: &str| allocatable.as_ref().and_then(|allocatable| allocatable.get(name));
+        Ok(Node {
+            name: metadata.name,
+            labels: metadata.labels.unwrap_or_default(),
+            created: metadata.creation_timestamp,
+            open: ready && !spec.unschedulable,
+            allocatable: resources(amount, gpu_resources, "status.allocatable")?,
+        })
     }
 }
 

@@ -40,7 +40,8 @@ fn autoscaler(index: &Index, name: &str, deployment: &str, metric: &str) {
 }
 
 fn scaled_object(index: &Index, name: &str, deployment: &str) {
-    let object = json!({"metadata": {"name": name, "namespace": "prod"}, "spec": {"scaleTargetRef": {"name": deployment}}});
+    let object =
+        json!({"metadata": {"name": name, "namespace": "prod"}, "spec": {"scaleTargetRef": {"name": deployment}}});
     index.apply(Kind::ScaledObjects, &object.to_string());
 }
 
@@ -127,7 +128,8 @@ fn an_hpa_or_a_scaled_object_on_the_same_deployment_is_an_owner_whatever_it_read
 #[test]
 fn of_two_policies_for_one_target_the_older_one_counts() {
     let index = index();
-    for (name, created) in [("b", "2026-01-02T03:04:05Z"), ("a", "2026-01-02T03:04:06Z"), ("c", "2026-01-02T03:04:05Z")] {
+    for (name, created) in [("b", "2026-01-02T03:04:05Z"), ("a", "2026-01-02T03:04:06Z"), ("c", "2026-01-02T03:04:05Z")]
+    {
         let object = json!({
             "metadata": {"name": name, "namespace": "prod", "uid": name, "creationTimestamp": created},
             "spec": {"targetRef": {"kind": "Deployment", "name": "llm"}, "maxReplicas": 2},
