@@ -18,6 +18,8 @@
 
 pub mod arrivals;
 pub mod baselines;
+pub mod calibrate;
+pub mod contest;
 pub mod exporter;
 pub mod fleet;
 pub mod model;
