@@ -64,6 +64,7 @@ impl Autoscaler for Hpa {
             .filter_map(|pod| Some((pod.name.to_string(), (pod.work.utilization.value()? * 1e3) as i64)))
             .collect();
         let (min, max) = self.bounds;
+        self.memory.begin(now, current);
         // An empty list is an error to the HPA's client: it holds.
         let proposal = if items.is_empty() {
             None
@@ -79,7 +80,6 @@ impl Autoscaler for Hpa {
                 (replicas, Why { usage: Some(proposal.usage), proposed: proposal.replicas, limit })
             }
         };
-        self.memory.changed(now, current, replicas);
         self.why = why;
         Wanted { desired: replicas.max(0) as u32, release: Release::Chance }
     }

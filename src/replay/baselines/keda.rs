@@ -43,6 +43,7 @@ impl Autoscaler for Keda {
 
     fn decide(&mut self, seen: &Seen<'_>, now: Timestamp) -> Wanted {
         let current = seen.observation.replicas as i32;
+        self.memory.begin(now, current);
         let ready = seen.observation.pods.iter().filter(|pod| pod.stage == Stage::Ready);
         let known: Vec<f64> =
             ready.filter_map(|pod| Some(pod.work.running.value()? + pod.work.waiting.value()?)).collect();
@@ -57,7 +58,6 @@ impl Autoscaler for Keda {
             self.why = Some((sum, proposal.replicas, limit));
             replicas
         };
-        self.memory.changed(now, current, replicas);
         Wanted { desired: replicas.max(0) as u32, release: Release::Chance }
     }
 
