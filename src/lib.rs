@@ -20,6 +20,7 @@ pub mod exposition;
 pub mod gpu;
 pub mod publish;
 pub mod reading;
+pub mod replay;
 pub mod scrape;
 pub mod signal;
 pub mod sim;
