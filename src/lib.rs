@@ -22,6 +22,7 @@ pub mod gpu;
 pub mod policy;
 pub mod publish;
 pub mod reading;
+pub mod replay;
 pub mod scrape;
 pub mod serving;
 pub mod signal;
