@@ -125,6 +125,7 @@ impl Probe {
             kv_cache: of(|page| page.kv_cache),
             prompt_tokens: rate(|rates| rates.0),
             generated_tokens: rate(|rates| rates.1),
+            ..Work::default()
         }
     }
 }
