@@ -51,6 +51,7 @@ mod tests {
             target_kind: "Deployment".into(),
             target_name: "llm-predictor".into(),
             metrics: metrics.iter().map(|(name, target)| ((*name).into(), *target)).collect(),
+            exact: false,
             min: 2,
             max: 5,
             current: 2,
