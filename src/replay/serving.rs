@@ -403,3 +403,6 @@ impl Replica {
 fn tokens(request: &Request) -> u64 {
     u64::from(request.prompt) + u64::from(request.output)
 }
+
+#[cfg(test)]
+mod tests;
