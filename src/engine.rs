@@ -10,6 +10,7 @@ use crate::signal::Observation;
 pub mod decision;
 pub mod policy;
 pub mod reasons;
+pub mod record;
 pub mod state;
 
 pub use decision::{Decision, Flags, Forecast, Landing, Source, Verdict};

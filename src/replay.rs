@@ -28,8 +28,10 @@ pub mod policy;
 pub mod random;
 pub mod serving;
 pub mod simulation;
+pub mod summary;
 pub mod tidegate;
 pub mod trace;
+pub mod tune;
 
 pub use model::{Model, Slo};
 pub use outcome::Outcome;

@@ -1,4 +1,4 @@
-//! `--record FILE`: every decision with what it was made from, as [`Record`] lines.
+//! `--record FILE`: every decision with what it was made from, as lines of a recording ([`engine::record`](crate::engine::record)).
 //!
 //! The file is rotated at a size and a number of files is kept (`FILE`, `FILE.1`, …), so that recording can stay on. Writing
 //! happens on a thread of its own behind a bounded queue: a slow disk loses lines, which is counted and said, and never
@@ -19,7 +19,7 @@ use std::{
 
 use tracing::warn;
 
-use crate::engine::record::Record;
+use crate::engine::record::Line;
 
 /// Lines that wait for the disk: some ticks of a large cluster.
 const QUEUE: usize = 20_000;
@@ -38,7 +38,7 @@ pub struct Target {
 /// The side of whoever decides.
 #[derive(Debug)]
 pub struct Recorder {
-    lines: Option<SyncSender<Record>>,
+    lines: Option<SyncSender<Line>>,
     writer: Option<JoinHandle<()>>,
     /// Counts up when every service must begin anew.
     epoch: Arc<AtomicU64>,
@@ -67,7 +67,7 @@ impl Recorder {
         Ok(Self { lines: Some(lines), writer: Some(writer), epoch, seen: 0, begun: HashSet::new(), lost: 0 })
     }
 
-    /// Whether the service's next decision needs a [`Record::Begin`] before it.
+    /// Whether the service's next decision needs a [`Line::Begin`] before it.
     pub fn must_begin(&mut self, service: &Arc<str>) -> bool {
         let epoch = self.epoch.load(Ordering::Acquire);
         if epoch != self.seen {
@@ -83,11 +83,13 @@ impl Recorder {
     }
 
     /// Hands a line to the writer.
-    pub fn record(&mut self, record: Record) {
+    pub fn record(&mut self, record: Line) {
         let Some(lines) = &self.lines else { return };
         if let Err(TrySendError::Full(_)) = lines.try_send(record) {
             if self.lost == 0 {
-                warn!("decisions are made faster than they can be recorded: lines are left out, and services begin anew");
+                warn!(
+                    "decisions are made faster than they can be recorded: lines are left out, and services begin anew"
+                );
             }
             self.lost += 1;
             self.begun.clear();
@@ -112,12 +114,12 @@ impl Drop for Recorder {
     }
 }
 
-fn write_all(target: &Target, file: File, queue: &Receiver<Record>, turned: &AtomicU64) {
+fn write_all(target: &Target, file: File, queue: &Receiver<Line>, turned: &AtomicU64) {
     let mut out = BufWriter::new(file);
     let mut written = 0;
     let mut failing = false;
     while let Ok(record) = queue.recv() {
-        let begins = matches!(record, Record::Begin { .. });
+        let begins = matches!(record, Line::Begin { .. });
         match serde_json::to_string(&record).map_err(io::Error::from).and_then(|line| {
             writeln!(out, "{line}")?;
             Ok(line.len() as u64 + 1)
@@ -158,9 +160,7 @@ fn turn(target: &Target, out: &mut BufWriter<File>) -> io::Result<()> {
 
 /// `FILE` becomes `FILE.1`, that `FILE.2`, and what is beyond the number of files goes.
 fn rotate(target: &Target) -> io::Result<()> {
-    let older = |n: usize| -> PathBuf {
-        if n == 0 { target.file.clone() } else { numbered(&target.file, n) }
-    };
+    let older = |n: usize| -> PathBuf { if n == 0 { target.file.clone() } else { numbered(&target.file, n) } };
     let last = target.files.max(1) - 1;
     if last == 0 {
         return std::fs::remove_file(&target.file);

@@ -133,8 +133,8 @@ fn implied<'a>(
             return None;
         }
         let settings = Settings::implied(hpa, vocabulary, &ours)?;
-        let work = may(view, deployment, Mode::Advise)
-            .map(|()| Work { settings, following: following(view, deployment) });
+        let work =
+            may(view, deployment, Mode::Advise).map(|()| Work { settings, following: following(view, deployment) });
         let subject = Subject::Implied(Arc::clone(hpa));
         Some(Entry { subject, mode: Mode::Advise, deployment: Some(Arc::clone(deployment)), work })
     })

@@ -403,3 +403,6 @@ impl<'a> Run<'a> {
         self.tally.sampled(sample);
     }
 }
+
+#[cfg(test)]
+mod tests;

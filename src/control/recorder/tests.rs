@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    engine::{Policy, State, decide},
+    engine::{Policy, State, decide, record::VERSION},
     signal::Observation,
 };
 
@@ -27,7 +27,7 @@ impl Folder {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
-    fn records(&self, name: &str) -> Vec<Record> {
+    fn records(&self, name: &str) -> Vec<Line> {
         let text = std::fs::read_to_string(self.0.join(name)).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -41,8 +41,8 @@ impl Drop for Folder {
 
 fn step(recorder: &mut Recorder, service: &Arc<str>, second: i64) {
     if recorder.must_begin(service) {
-        recorder.record(Record::Begin {
-            version: Record::VERSION,
+        recorder.record(Line::Begin {
+            version: VERSION,
             service: Arc::clone(service),
             policy: Box::default(),
             state: Box::default(),
@@ -51,12 +51,8 @@ fn step(recorder: &mut Recorder, service: &Arc<str>, second: i64) {
     let observation = Observation { replicas: 1, pods: Vec::new(), room: Vec::new(), cluster_unknown: None };
     let now = jiff::Timestamp::from_second(second).unwrap();
     let (_, decision) = decide(State::default(), &observation, &Policy::default(), now);
-    recorder.record(Record::Decide {
-        service: Arc::clone(service),
-        now,
-        observation,
-        decision: Box::new(decision),
-    });
+    let service = Arc::clone(service);
+    recorder.record(Line::Step { service, observation: Box::new(observation), decision: Box::new(decision) });
 }
 
 #[test]
@@ -76,8 +72,8 @@ fn every_service_begins_once_and_again_when_its_policy_has_changed() {
         .iter()
         .enumerate()
         .filter_map(|(i, record)| match record {
-            Record::Begin { service, .. } => Some((i, &**service)),
-            Record::Decide { .. } => None,
+            Line::Begin { service, .. } => Some((i, &**service)),
+            Line::Step { .. } => None,
         })
         .collect();
     assert_eq!(begins, [(0, "prod/a"), (2, "prod/b"), (8, "prod/a")]);
