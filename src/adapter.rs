@@ -43,6 +43,7 @@ use crate::{
     clock::Clock,
     cluster::{self, Index, Kind},
     config::{Config, Group, Scrape, Serve},
+    control::{CannotRecord, Control},
     gpu::{Vocabulary, VocabularyError},
     publish::{
         Publisher, cycle,
@@ -84,6 +85,9 @@ pub enum AdapterError {
     /// The serving certificate.
     #[error("the serving certificate: {0}")]
     Tls(#[from] TlsError),
+    /// The recording of decisions.
+    #[error(transparent)]
+    Record(#[from] CannotRecord),
     /// The other adapter's settings.
     #[error(transparent)]
     Passthrough(#[from] PassthroughError),
@@ -168,13 +172,15 @@ pub async fn run(
     client: kube::Client,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AdapterError> {
-    let Config { scrape, vocabulary, aggregate, serve, telemetry } = settings;
+    let Config { scrape, vocabulary, aggregate, serve, control, telemetry } = settings;
     let api_listener = bind("serve.listen", serve.listen).await?;
     let telemetry_listener = bind("telemetry.listen", telemetry.listen).await?;
 
     let clock = Clock::start();
     let vocabulary = Arc::new(Vocabulary::new(&vocabulary)?);
-    let index = Arc::new(Index::new(&aggregate, &[&Kind::MEASURED[..], &Kind::DECIDED].concat()));
+    let decided: &[Kind] = if control.enabled { &Kind::DECIDED } else { &[] };
+    let kinds = [&Kind::MEASURED, decided].concat();
+    let index = Arc::new(Index::new(&aggregate, &kinds));
     let store = Arc::new(Store::new());
     let publisher = Arc::new(Publisher::new(Arc::clone(&vocabulary), clock));
     let mut tasks = Tasks::new();
@@ -205,10 +211,22 @@ pub async fn run(
     let view = Arc::clone(&index);
     tasks.spawn_quiet("cycle", cycle.run(move || view.view(), index.changes(), tasks.stopped()));
 
+    // Deciding.
+    let mut registry = Registry::default();
+    if control.enabled {
+        let namespace = &serve.service_namespace;
+        let control = Control::new(&control, scrape.clone(), namespace, &client, Arc::clone(&publisher), clock)?;
+        let Control { election, ticker, actor, reporter, rounds, shown } = control;
+        registry.register_collector(Box::new(shown));
+        tasks.spawn_quiet("lease", election.run(tasks.stopped()));
+        tasks.spawn_quiet("decisions", ticker.run(tasks.stopped()));
+        tasks.spawn_quiet("scaling", actor.run(rounds.clone(), tasks.stopped()));
+        tasks.spawn_quiet("reporting", reporter.run(rounds, tasks.stopped()));
+    }
+
     // Serving.
     let trust = Arc::new(TrustStore::new(Trust::default()));
     tasks.spawn_quiet("trust", watch_trust(client.clone(), Arc::clone(&trust), tasks.stopped()));
-    let mut registry = Registry::default();
     registry.register_collector(Box::new(Process));
     registry.register_collector(Box::new(Measured {
         publisher: Arc::clone(&publisher),
@@ -375,12 +393,11 @@ fn readyz(config: Scrape, publisher: Arc<Publisher>, store: Arc<Store>, trust: A
             return Err("the aggregator's certificate authorities are not known yet".into());
         }
         let view = Arc::clone(&publisher.snapshot().view);
-        let unsynced = &view.unsynced;
+        // What only decisions are made of is not waited for: readings are served without them.
+        let unsynced: Vec<&str> =
+            Kind::MEASURED.iter().map(|kind| kind.name()).filter(|name| view.unsynced.contains(name)).collect();
         if !unsynced.is_empty() {
-            return Err(format!(
-                "the cluster is not known yet: {}",
-                unsynced.iter().copied().collect::<Vec<_>>().join(", ")
-            ));
+            return Err(format!("the cluster is not known yet: {}", unsynced.join(", ")));
         }
         let wanted = targets(&config, &view);
         let first = first.get_or_init(|| FirstTargets::of(&wanted));
