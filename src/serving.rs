@@ -85,7 +85,10 @@ impl Kind {
     pub fn served_as(self, name: &str) -> String {
         match self {
             Self::Gauge | Self::Share => name.to_owned(),
-            Self::Counter => format!("{}_per_second", name.strip_suffix("_total").unwrap_or(name)),
+            Self::Counter => {
+                let stem = ["_total", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
+                format!("{}_per_second", stem.unwrap_or(name))
+            }
             Self::Histogram => format!("{name}_mean"),
         }
     }
@@ -145,3 +148,6 @@ impl Sources {
         self.names.get(name).copied()
     }
 }
+
+#[cfg(test)]
+mod tests;

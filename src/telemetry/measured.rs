@@ -212,8 +212,11 @@ pub fn encode_targets(encoder: &mut DescriptorEncoder<'_>, scraped: &Scraped) ->
         scraped.targets.iter().filter_map(move |(id, tracked)| Some(([("target", &*id.0)], value(tracked)?)))
     };
     let help = "1 if the last scrape of the target succeeded";
-    let up =
-        |of: &Tracked| Some(f64::from(u8::from(of.status.last_success.is_some() && of.status.last_error.is_none())));
+    // A model server without a page is neither up nor down.
+    let up = |of: &Tracked| match &of.status {
+        status if status.offers_nothing.is_some() => None,
+        status => Some(f64::from(u8::from(status.last_success.is_some() && status.last_error.is_none()))),
+    };
     family(encoder, gauge, "tidegate_target_up", help, each(up))?;
     let help = "When the target was last scraped with success, in seconds since 1970";
     let last = |of: &Tracked| of.status.last_success.map(|at| at.as_duration().as_secs_f64());
@@ -237,6 +240,9 @@ pub fn encode_targets(encoder: &mut DescriptorEncoder<'_>, scraped: &Scraped) ->
         })
     });
     family(encoder, counter, "tidegate_target_bad_lines", "Lines that were skipped, by reason", bad)?;
+    let help = "Model servers that were asked and offer no page of metrics";
+    let without = scraped.targets.values().filter(|tracked| tracked.status.offers_nothing.is_some()).count();
+    family(encoder, gauge, "tidegate_servers_without_page", help, [([("", ""); 0], without as f64)])?;
     let help = "Targets that the configuration asks for and that are not scraped";
     let none: [(&str, &str); 0] = [];
     family(encoder, gauge, "tidegate_refused_targets", help, [(none, scraped.refusals.len() as f64)])
