@@ -216,7 +216,8 @@ impl Scene {
             (family(name), if value.is_nan() { Err(Unknown::Malformed) } else { Ok(known) })
         });
         let subject = Subject { pod: key(pod), uid: format!("uid-{pod}").into() };
-        let own = Some(OwnReadings { subject, readings: readings.collect() });
+        let readings = if families.is_empty() { Err("connection refused".into()) } else { Ok(readings.collect()) };
+        let own = Some(OwnReadings { subject, readings });
         let target = TargetId(format!("server:prod/{pod}/uid-{pod}").into());
         self.pages.push(Batch { target, own, ..page(&[]) });
         self

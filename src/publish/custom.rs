@@ -171,7 +171,8 @@ impl Snapshot {
                     match pod.state {
                         PodState::Ready => {
                             let reading = families.as_ref().and_then(|families| families.get(&query.family));
-                            let reading = reading.ok_or(Unknown::Absent).and_then(|pod| self.still(&pod.reading, now));
+                            let reading = reading.ok_or_else(|| self.absent(&pod.key, query.family));
+                            let reading = reading.and_then(|pod| self.still(&pod.reading, now));
                             if let Err(unknown) = &reading
                                 && (pod.gpus > 0 || families.is_some())
                             {

@@ -240,7 +240,9 @@ fn a_page_of_something_else_has_no_sample() {
 
 #[test]
 fn r22_a_page_with_too_many_series_is_refused_whole() {
-    let text: String = (0..=LIMITS.samples).map(|n| format!("vllm:prompt_tokens_total{{m=\"{n}\"}} 1\n")).collect();
+    let lines: Vec<String> =
+        (0..=LIMITS.samples).map(|n| format!("vllm:prompt_tokens_total{{m=\"{n}\"}} 1\n")).collect();
+    let text = lines.concat();
     let refused = page::read(&Vocabulary::default(), text.as_bytes(), Format::Text, true, at(0), &LIMITS);
     assert_eq!(refused, Err(PageError::TooManySamples { limit: LIMITS.samples }));
 }

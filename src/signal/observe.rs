@@ -163,7 +163,7 @@ impl Offers {
         let expected = exporters && pod.gpus > 0;
         let utilization = signal(observer, pod, *utilization, expected, "no exporter reports it");
 
-        let asked = observer.known.readings.offer_nothing.contains(&pod.key);
+        let asked = observer.known.readings.offer_nothing.contains_key(&pod.key);
         let answered = ROLES
             .iter()
             .zip(roles)

@@ -60,7 +60,7 @@ fn r6_no_server_can_speak_about_gpus() {
 fn r2_r8_old_pages_and_those_from_before_readiness_are_unknown() {
     let old = |age| {
         let age = move |batch: &mut Batch| {
-            for reading in batch.own.as_mut().unwrap().readings.values_mut().flatten() {
+            for reading in batch.own.as_mut().unwrap().readings.as_mut().unwrap().values_mut().flatten() {
                 reading.at = ago(age);
             }
         };
@@ -77,7 +77,7 @@ fn r2_r8_old_pages_and_those_from_before_readiness_are_unknown() {
 #[test]
 fn a_pod_that_offers_nothing_is_told_from_one_that_was_not_asked() {
     let readings = scene().server("llm-predictor-0", &[]).readings();
-    assert_eq!(readings.offer_nothing, [key("llm-predictor-0")].into());
+    assert_eq!(readings.offer_nothing, [(key("llm-predictor-0"), "connection refused".into())].into());
 }
 
 #[test]

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::{Metadata, containers::Spec, page};
+use super::{
+    Metadata,
+    containers::{Container, Spec},
+    page,
+};
 use crate::cluster::view::{Phase, Pod, PodState};
 
 /// The API cuts its times to whole seconds: what it says happened may have happened this much later.
@@ -95,7 +99,7 @@ impl Wire {
         } else {
             PodState::Pending
         };
-        let ports = spec.lasting().flat_map(|container| container.tcp_ports());
+        let ports = spec.lasting().flat_map(Container::tcp_ports);
         let serving = spec.serving(gpu_resources);
         let running = status.running(serving.and_then(|container| container.name.as_deref()));
         Ok(Pod {
