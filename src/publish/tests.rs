@@ -335,12 +335,13 @@ fn nothing_is_answered_about_what_is_not_listed_yet() {
 }
 
 #[test]
-fn every_family_is_listed_for_pods_and_nodes_and_every_statistic_for_services() {
+fn every_family_is_listed_for_pods_those_of_exporters_for_nodes_and_every_statistic_for_services() {
     let snapshot = snapshot(&Scene::new());
     let families = vocabulary().families.len();
     let metrics = snapshot.custom_metrics();
     let count = |name: &str| metrics.iter().filter(|metric| metric.resource.name == name).count();
-    assert_eq!((count("pods"), count("nodes")), (families, families));
+    let of_exporters = vocabulary().families.iter().filter(|family| !family.by_server).count();
+    assert_eq!((count("pods"), count("nodes")), (families, of_exporters));
     for services in ["inferenceservices", "deployments", "services"] {
         assert_eq!(count(services), families * 6);
     }
