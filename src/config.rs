@@ -220,7 +220,8 @@ pub struct ServerFamily {
     pub served_as: Option<String>,
     /// How its lines become one value: `gauge`, `share`, `counter` or `histogram`.
     pub kind: crate::serving::Kind,
-    /// What the engine takes it for: `running`, `waiting`, `kvCache`, `promptTokens` or `generatedTokens`.
+    /// What the engine takes it for: `running`, `waiting`, `kvCache`, `promptTokens`, `generatedTokens` or
+    /// `finished`.
     #[serde(default)]
     pub role: Option<crate::serving::Role>,
 }

@@ -54,7 +54,8 @@ pub struct Observer<'a> {
     roles: [Vec<FamilyId>; ROLES.len()],
 }
 
-const ROLES: [Role; 5] = [Role::Running, Role::Waiting, Role::KvCache, Role::PromptTokens, Role::GeneratedTokens];
+const ROLES: [Role; 6] =
+    [Role::Running, Role::Waiting, Role::KvCache, Role::PromptTokens, Role::GeneratedTokens, Role::Finished];
 
 /// What is known of one pod, by family.
 type Families = BTreeMap<FamilyId, PodReading>;
@@ -147,10 +148,10 @@ impl<'a> Observer<'a> {
         let has = |family: &FamilyId| families.is_some_and(|families| families.contains_key(family));
         let answered = readings.offer_nothing.contains_key(&pod.key) || self.roles.iter().flatten().any(has);
         let expected = !answered && serving_url(&scrape.serving, pod).is_some();
-        let [running, waiting, kv_cache, prompt_tokens, generated_tokens] = offers
+        let [running, waiting, kv_cache, prompt_tokens, generated_tokens, finished] = offers
             .roles
             .map(|family| self.signal(families, family, expected, "its model server has not been read yet"));
-        Work { utilization, running, waiting, kv_cache, prompt_tokens, generated_tokens }
+        Work { utilization, running, waiting, kv_cache, prompt_tokens, generated_tokens, finished }
     }
 
     /// One signal of one pod. `family`: what its service reports; `expected`: it should be there although nobody reports
