@@ -141,8 +141,8 @@ pub struct Readings {
     pub core_services: BTreeMap<ObjectKey, BTreeMap<FamilyId, GroupReading>>,
     /// Nodes: mean (or sum, by unit) over the node's cards.
     pub nodes: BTreeMap<Arc<str>, BTreeMap<FamilyId, Reading>>,
-    /// Pods whose model server was asked for its page and has none, or none with a known family.
-    pub offer_nothing: BTreeSet<ObjectKey>,
+    /// Pods whose model server was asked for its page and has none, or none with a known family, and why.
+    pub offer_nothing: BTreeMap<ObjectKey, Arc<str>>,
     /// Samples that name a pod which does not exist, or name none.
     pub unattributed: u64,
     /// The least share of ready pods with a value that was asked for (R9).

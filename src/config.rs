@@ -216,13 +216,14 @@ pub struct Vocabulary {
 pub struct ServerFamily {
     /// Name on the server's page; of a histogram without `_sum` and `_count`.
     pub name: String,
-    /// Name in our APIs. Left out: `name` for gauges and shares, with `_per_second` in place of `_total` for counters, with
-    /// `_mean` for histograms.
+    /// Name in our APIs. Left out: `name` for gauges and shares, with `_per_second` in place of `_total` or `_sum` for
+    /// counters, with `_mean` for histograms.
     #[serde(default)]
     pub served_as: Option<String>,
     /// How its lines become one value: `gauge`, `share`, `counter` or `histogram`.
     pub kind: crate::serving::Kind,
-    /// What the engine takes it for: `running`, `waiting`, `kvCache`, `promptTokens` or `generatedTokens`.
+    /// What the engine takes it for: `running`, `waiting`, `kvCache`, `promptTokens`, `generatedTokens` or
+    /// `finished`.
     #[serde(default)]
     pub role: Option<crate::serving::Role>,
 }

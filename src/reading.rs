@@ -2,7 +2,7 @@
 //!
 //! A true zero is a value. Nothing in this crate turns an [`Unknown`] into a number.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -127,6 +127,9 @@ pub enum Unknown {
     /// A watch of the cluster has not delivered its first list, or has been broken for too long.
     #[error("the cluster's state is not known yet: {0}")]
     ClusterUnknown(String),
+    /// The pod's model server has no page, or nobody knows where.
+    #[error("its model server offers no page of metrics: {0}")]
+    NoPage(Arc<str>),
     /// A counter has not told yet what it gained.
     #[error(transparent)]
     NoRate(#[from] NoRate),

@@ -39,6 +39,8 @@ pub enum Role {
     PromptTokens,
     /// Tokens generated per second.
     GeneratedTokens,
+    /// Requests finished per second.
+    Finished,
 }
 
 impl Role {
@@ -48,7 +50,7 @@ impl Role {
         match self {
             Self::Running | Self::Waiting => Kind::Gauge,
             Self::KvCache => Kind::Share,
-            Self::PromptTokens | Self::GeneratedTokens => Kind::Counter,
+            Self::PromptTokens | Self::GeneratedTokens | Self::Finished => Kind::Counter,
         }
     }
 }
@@ -85,7 +87,10 @@ impl Kind {
     pub fn served_as(self, name: &str) -> String {
         match self {
             Self::Gauge | Self::Share => name.to_owned(),
-            Self::Counter => format!("{}_per_second", name.strip_suffix("_total").unwrap_or(name)),
+            Self::Counter => {
+                let stem = ["_total", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
+                format!("{}_per_second", stem.unwrap_or(name))
+            }
             Self::Histogram => format!("{name}_mean"),
         }
     }
@@ -145,3 +150,6 @@ impl Sources {
         self.names.get(name).copied()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,3 +121,6 @@ pub struct Observation {
     /// Why the cluster's state is not known, if it is not: then nothing moves.
     pub cluster_unknown: Option<Arc<str>>,
 }
+
+#[cfg(test)]
+mod tests;

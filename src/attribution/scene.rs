@@ -17,7 +17,7 @@ use crate::{
     config::Aggregate,
     gpu::{CardId, FamilyId, Owner, Sample, Vocabulary},
     reading::{Measured, Reading, Unknown},
-    scrape::{Batch, TargetId},
+    scrape::{Batch, OwnReadings, Subject, TargetId},
 };
 
 pub(crate) const SM: &str = "DCGM_CUSTOM_PROCESS_SM_UTIL";
@@ -212,6 +212,20 @@ impl Scene {
     /// A page of another target.
     pub fn other_page(mut self, target: &str, rank: u32, lines: &[&str]) -> Self {
         self.pages.push(Batch { target: TargetId(target.into()), rank, ..page(lines) });
+        self
+    }
+
+    /// The page of the pod's own model server, one second old; `NaN` is unknown. No families: it offers nothing.
+    pub fn server(mut self, pod: &str, families: &[(&str, f64)]) -> Self {
+        let readings = families.iter().map(|(name, value)| {
+            let known = Measured { value: *value, at: ago(1) };
+            (family(name), if value.is_nan() { Err(Unknown::Malformed) } else { Ok(known) })
+        });
+        let subject = Subject { pod: key(pod), uid: format!("uid-{pod}").into() };
+        let readings = if families.is_empty() { Err("connection refused".into()) } else { Ok(readings.collect()) };
+        let own = Some(OwnReadings { subject, readings });
+        let target = TargetId(format!("server:prod/{pod}/uid-{pod}").into());
+        self.pages.push(Batch { target, own, ..page(&[]) });
         self
     }
 

@@ -26,10 +26,13 @@ pub(super) fn add(
     for OwnReadings { subject, readings: said } in batches.iter().filter_map(|batch| batch.own.as_ref()) {
         let pod = view.pods.get(&subject.pod);
         let Some(pod) = pod.filter(|pod| pod.uid == subject.uid && pod.phase != Phase::Finished) else { continue };
-        if said.is_empty() {
-            readings.offer_nothing.insert(subject.pod.clone());
-            continue;
-        }
+        let said = match said {
+            Ok(said) => said,
+            Err(why) => {
+                readings.offer_nothing.insert(subject.pod.clone(), Arc::clone(why));
+                continue;
+            }
+        };
         let mut own_families = BTreeMap::new();
         for (id, reading) in said {
             if !families.get(*id).is_some_and(|family| family.by_server) {

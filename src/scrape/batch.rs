@@ -50,8 +50,8 @@ impl BadLine {
 pub struct OwnReadings {
     /// The pod: the one that was asked, not one that the page names (R6).
     pub subject: Subject,
-    /// Its readings by family. Empty: it was asked and offers no page, or none with a known family.
-    pub readings: BTreeMap<FamilyId, Reading>,
+    /// Its readings by family; or, in words, why it offers none: no page, or none with a known family.
+    pub readings: Result<BTreeMap<FamilyId, Reading>, Arc<str>>,
 }
 
 /// One page, read. Never changed after it was made.

@@ -245,7 +245,12 @@ impl Server {
         !self.offers && offers_nothing(error, self.attempts)
     }
 
-    fn batch(&self, target: &Target, measured: Timestamp, readings: BTreeMap<FamilyId, Reading>) -> Batch {
+    fn batch(
+        &self,
+        target: &Target,
+        measured: Timestamp,
+        readings: Result<BTreeMap<FamilyId, Reading>, Arc<str>>,
+    ) -> Batch {
         Batch {
             target: target.id.clone(),
             rank: target.rank,
@@ -283,7 +288,8 @@ impl Shared {
             Ok(success) => self.store.succeeded(ticket, span, success),
             Err(error) => match server.and_then(|server| server.failed(&error).then_some(server)) {
                 Some(server) => {
-                    let batch = server.batch(target, span.start, BTreeMap::new());
+                    let why = format!("{}: {error}", target.url).into();
+                    let batch = server.batch(target, span.start, Err(why));
                     self.store.offers_nothing(ticket, span, batch, &error);
                     pause = self.retry;
                 }
@@ -313,7 +319,7 @@ impl Shared {
             return Err(if bad_lines.is_empty() { ScrapeError::NoFamily } else { ScrapeError::Garbage { bad_lines } });
         }
         let readings = page.readings(vocabulary, server.before.as_ref(), self.max_age);
-        let batch = server.batch(target, measured, readings);
+        let batch = server.batch(target, measured, Ok(readings));
         server.offers = true;
         server.before = Some(page.counters);
         Ok(Success { batch, bytes: body.len() as u64, samples: page.samples, bad_lines: page.bad_lines })

@@ -234,10 +234,12 @@ impl Store {
             if let ScrapeError::Garbage { bad_lines } = error {
                 count(bad_lines, status, totals);
             }
-            status.last_error.replace(error.to_string())
+            // A model server that has had no page yet may well have none: that is not the operator's business.
+            let is_news = tracked.target.subject.is_none() || status.last_success.is_some();
+            (status.last_error.replace(error.to_string()), is_news)
         });
         // Once per outage, not once per tick; the counters tell the rest.
-        if let Some(None) = before {
+        if let Some((None, true)) = before {
             tracing::warn!(exporter = %ticket.id, %error, "scrape fails");
         }
     }

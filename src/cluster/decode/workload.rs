@@ -138,7 +138,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::cluster::{
-        Deployment, Kind,
+        Deployment, Kind, Resources,
         decode::{Object, object},
     };
 
@@ -173,6 +173,50 @@ mod tests {
         let mut plain = predictor();
         plain["spec"]["template"]["metadata"] = json!({});
         assert_eq!(decode(&plain).inference_service, None);
+    }
+
+    #[test]
+    fn one_more_pod_takes_what_the_template_says() {
+        let mut asking = predictor();
+        asking["spec"]["template"]["spec"]["containers"] = json!([
+            {"name": "kserve-container", "resources": {"limits": {"cpu": 4, "memory": "12Gi", "nvidia.com/gpu": 1}}},
+        ]);
+        let gpu = vec!["nvidia.com/gpu".to_owned()];
+        let Object::Deployment(deployment) = object(Kind::Deployments, &asking.to_string(), &gpu).unwrap() else {
+            panic!()
+        };
+        let gpus = vec![("nvidia.com/gpu".into(), 1)];
+        assert_eq!(deployment.requests, Resources { cpu_millis: 4000, memory_bytes: 12 << 30, gpus, pods: 1 });
+    }
+
+    #[test]
+    fn pods_can_come_to_a_node_that_is_ready_and_not_cordoned() {
+        let gpu = vec!["nvidia.com/gpu".to_owned()];
+        let node = |spec: Value, ready: &str| {
+            let node = json!({
+                "metadata": {"name": "n", "creationTimestamp": "2026-01-02T03:00:00Z"}, "spec": spec,
+                "status": {
+                    "capacity": {"cpu": "96", "memory": "1Ti", "pods": "110", "nvidia.com/gpu": "8"},
+                    "allocatable": {"cpu": "95500m", "memory": "1000Gi", "pods": "110", "nvidia.com/gpu": "8"},
+                    "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}],
+                },
+            });
+            let Object::Node(node) = object(Kind::Nodes, &node.to_string(), &gpu).unwrap() else { panic!() };
+            node
+        };
+        for (spec, ready, open) in [
+            (json!({}), "True", true),
+            (json!({"unschedulable": false}), "True", true),
+            (json!({"unschedulable": true}), "True", false),
+            (json!({}), "False", false),
+            (json!({}), "Unknown", false),
+        ] {
+            assert_eq!(node(spec.clone(), ready).open, open, "{spec} {ready}");
+        }
+        let known = node(json!({}), "True");
+        let gpus = vec![("nvidia.com/gpu".into(), 8)];
+        assert_eq!(known.allocatable, Resources { cpu_millis: 95_500, memory_bytes: 1000 << 30, gpus, pods: 110 });
+        assert_eq!(known.created, Some("2026-01-02T03:00:00Z".parse().unwrap()));
     }
 
     #[test]
