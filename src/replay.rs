@@ -26,8 +26,10 @@ pub mod model;
 pub mod outcome;
 pub mod policy;
 pub mod random;
+pub mod report;
 pub mod serving;
 pub mod simulation;
+pub mod summary;
 pub mod tidegate;
 pub mod trace;
 
