@@ -32,6 +32,7 @@ pub mod simulation;
 pub mod summary;
 pub mod tidegate;
 pub mod trace;
+pub mod tune;
 
 pub use model::{Model, Slo};
 pub use outcome::Outcome;

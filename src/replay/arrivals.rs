@@ -27,9 +27,12 @@ pub struct Workload {
     pub from: f64,
     /// Second of the trace at which it ends.
     pub until: f64,
+    /// Seconds that are played before it and do not count: its own beginning, backwards, so that the load is the same on both
+    /// sides of the first second and nobody is judged for a cold start.
+    pub warmup: f64,
 }
 
-/// Requests in order of time, counted from the workload's first second.
+/// Requests in order of time, counted from the first second of the warm-up.
 #[derive(Debug, Clone)]
 pub enum Arrivals {
     /// From a log.
@@ -39,10 +42,16 @@ pub enum Arrivals {
 }
 
 impl Workload {
-    /// Its length, seconds.
+    /// Its length without the warm-up, seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {
         self.until - self.from
+    }
+
+    /// Seconds from the first of the warm-up to the end.
+    #[must_use]
+    pub fn end(&self) -> f64 {
+        self.warmup + self.seconds()
     }
 
     /// The requests of one seed.
@@ -59,14 +68,17 @@ impl Workload {
                     let count = whole as usize + usize::from(random.unit() < share);
                     for copy in 0..count {
                         let shift = if copy == 0 { 0.0 } else { (2.0 * random.unit() - 1.0) * jitter };
-                        let at = (request.at - self.from + shift).clamp(0.0, self.seconds());
-                        copies.push(Request { at, ..*request });
+                        let at = (request.at - self.from + shift).clamp(0.0, self.seconds() - 1e-6);
+                        copies.push(Request { at: self.warmup + at, ..*request });
+                        if at > 0.0 && at <= self.warmup {
+                            copies.push(Request { at: self.warmup - at, ..*request });
+                        }
                     }
                 }
                 copies.sort_by(|a, b| a.at.total_cmp(&b.at));
                 Arrivals::Log(copies.into_iter())
             }
-            Load::Rates(points) => Arrivals::Stream(Box::new(Stream::new(self, points, random))),
+            Load::Rates(_) => Arrivals::Stream(Box::new(Stream::new(self, random))),
         }
     }
 }
@@ -84,13 +96,12 @@ pub struct Stream {
     random: Random,
     scale: f64,
     from: f64,
-    seconds: f64,
+    warmup: f64,
+    end: f64,
     /// The second that is played, its requests per second, and how much of it is over.
     second: f64,
     rate: f64,
     spent: f64,
-    /// Index of the rates' point after the second that is played.
-    next_point: usize,
     /// Shape of the gaps; `None` is exponential.
     shape: Option<f64>,
     prompts: Vec<u32>,
@@ -98,7 +109,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    fn new(workload: &Workload, points: &[(f64, f64)], random: Random) -> Self {
+    fn new(workload: &Workload, random: Random) -> Self {
         let Requests { prompt_median, prompt_sigma, prompt_max, output_median, output_sigma, output_max, .. } =
             workload.requests;
         let cv = workload.requests.arrival_cv;
@@ -107,11 +118,11 @@ impl Stream {
             random,
             scale: workload.scale,
             from: workload.from,
-            seconds: workload.seconds(),
+            warmup: workload.warmup,
+            end: workload.end(),
             second: 0.0,
             rate: 0.0,
             spent: 0.0,
-            next_point: points.partition_point(|(at, _)| *at <= workload.from),
             shape: ((cv - 1.0).abs() > 1e-9).then(|| 1.0 / (cv * cv).max(1e-6)),
             prompts: lengths(prompt_median, prompt_sigma, prompt_max),
             outputs: lengths(output_median, output_sigma, output_max),
@@ -121,13 +132,11 @@ impl Stream {
     }
 
     /// Requests per second in the middle of the second that is played; at the ends the first and last rates hold.
-    fn rate_now(&mut self) -> f64 {
+    fn rate_now(&self) -> f64 {
         let Load::Rates(points) = &self.trace.load else { return 0.0 };
-        let at = self.from + self.second + 0.5;
-        while points.get(self.next_point).is_some_and(|(next, _)| *next <= at) {
-            self.next_point += 1;
-        }
-        let rate = match (self.next_point.checked_sub(1).and_then(|i| points.get(i)), points.get(self.next_point)) {
+        let at = self.from + (self.second + 0.5 - self.warmup).abs();
+        let next = points.partition_point(|(next, _)| *next <= at);
+        let rate = match (next.checked_sub(1).and_then(|i| points.get(i)), points.get(next)) {
             (Some(before), Some(after)) => interpolate(&[*before, *after], at),
             (Some((_, rate)), None) | (None, Some((_, rate))) => *rate,
             (None, None) => 0.0,
@@ -148,12 +157,12 @@ impl Stream {
                 let at = self.second + self.spent;
                 let prompt = self.prompts[bits as usize % LENGTHS];
                 let output = self.outputs[(bits >> 32) as usize % LENGTHS];
-                return (at < self.seconds).then_some(Request { at, prompt, output });
+                return (at < self.end).then_some(Request { at, prompt, output });
             }
             gap -= rest;
             self.second += 1.0;
             self.spent = 0.0;
-            if self.second >= self.seconds {
+            if self.second >= self.end {
                 return None;
             }
             self.rate = self.rate_now();
@@ -179,3 +188,6 @@ fn lengths(median: f64, sigma: f64, max: f64) -> Vec<u32> {
     let quantile = |i: usize| normal.inverse_cdf((i as f64 + 0.5) / LENGTHS as f64);
     (0..LENGTHS).map(|i| (median * (sigma * quantile(i)).exp()).clamp(1.0, max.max(1.0)).round() as u32).collect()
 }
+
+#[cfg(test)]
+mod tests;

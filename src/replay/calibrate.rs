@@ -34,6 +34,10 @@ pub struct Fit {
     pub span: (f64, f64),
 }
 
+/// Seconds of warm-up, or the whole trace if it is shorter: longer than a cloud node boots, a model loads, and the HPA's
+/// down window.
+pub const WARMUP: f64 = 900.0;
+
 /// Length of the test in which one replica shows its capacity, seconds, and of the trace's busiest stretch.
 const HOUR: f64 = 3_600.0;
 /// Windows over which load is averaged, seconds.
@@ -56,6 +60,7 @@ pub fn fit(trace: &Arc<Trace>, model: &Model, slo: Slo, fit: Fit) -> Scenario {
         requests: model.requests.clone(),
         from: fit.span.0.clamp(0.0, trace.seconds),
         until: fit.span.1.clamp(0.0, trace.seconds),
+        warmup: 0.0,
     };
     let mut scenario = Scenario {
         workload: whole,
@@ -74,6 +79,7 @@ pub fn fit(trace: &Arc<Trace>, model: &Model, slo: Slo, fit: Fit) -> Scenario {
     loads.sort_by(f64::total_cmp);
     let median = loads.get(loads.len() / 2).map_or(1.0, |median| median.ceil().max(1.0));
     scenario.on_premises = fit.on_premises.unwrap_or(median as u32);
+    scenario.workload.warmup = WARMUP.min(scenario.workload.seconds());
     scenario
 }
 

@@ -9,11 +9,12 @@ use std::{
 };
 
 use super::{
-    baselines::{fixed::Fixed, hpa::Hpa, keda::Keda, kpa::Kpa},
+    baselines::{fixed::Fixed, hpa, hpa::Hpa, keda::Keda, kpa::Kpa},
     outcome::Outcome,
     policy::Autoscaler,
     simulation::{Scenario, simulate},
     tidegate::Tidegate,
+    tune::{Knob, tune},
 };
 use crate::engine::Policy;
 
@@ -32,6 +33,54 @@ pub enum Contender {
     Fixed(u32),
 }
 
+/// A place in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// The engine.
+    Tidegate,
+    /// The HPA with the seed's recipe.
+    Hpa,
+    /// The HPA with the cheapest target that keeps the bounds on this trace.
+    HpaTuned,
+    /// KEDA, its target tuned in the same way.
+    Keda,
+    /// The KPA, its target tuned in the same way.
+    Kpa,
+    /// The smallest constant fleet that keeps the bounds.
+    Fixed,
+}
+
+impl Name {
+    /// All of them, in the order of the table.
+    pub const ALL: [Self; 6] = [Self::Tidegate, Self::Hpa, Self::HpaTuned, Self::Keda, Self::Kpa, Self::Fixed];
+
+    /// The name in tables, JSON and options.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tidegate => "tidegate",
+            Self::Hpa => "hpa",
+            Self::HpaTuned => "hpa_tuned",
+            Self::Keda => "keda",
+            Self::Kpa => "kpa",
+            Self::Fixed => "fixed",
+        }
+    }
+
+    /// The contender for this place, tuned on the first seed where it is one that is tuned.
+    fn contender(self, scenario: &Scenario, policy: &Policy, seed: u64, done: &(impl Fn(&str) + Sync)) -> Contender {
+        let knob = match self {
+            Self::Tidegate => return Contender::Tidegate(Box::new(policy.clone())),
+            Self::Hpa => return Contender::Hpa(hpa::SEED_TARGET),
+            Self::HpaTuned => Knob::HPA,
+            Self::Keda => Knob::KEDA,
+            Self::Kpa => Knob::KPA,
+            Self::Fixed => Knob::fixed(scenario.max),
+        };
+        tune(scenario, knob, scenario.slo.attainment, seed, |outcome| done(&outcome.settings)).contender
+    }
+}
+
 impl Contender {
     /// Its settings in words.
     #[must_use]
@@ -44,15 +93,18 @@ impl Contender {
         }
     }
 
-    fn start(&self, scenario: &Scenario) -> Box<dyn Autoscaler> {
+    /// Runs it from the beginning.
+    #[must_use]
+    pub fn play(&self, scenario: &Scenario, name: &str, seed: u64) -> Outcome {
         let (min, max) = (scenario.min, scenario.max);
-        match self {
+        let mut autoscaler: Box<dyn Autoscaler> = match self {
             Self::Tidegate(policy) => Box::new(Tidegate::new(Policy::clone(policy))),
             Self::Hpa(target) => Box::new(Hpa::new(*target, min, max)),
             Self::Keda(target) => Box::new(Keda::new(*target, min, max)),
             Self::Kpa(target) => Box::new(Kpa::new(*target)),
             Self::Fixed(replicas) => Box::new(Fixed(*replicas)),
-        }
+        };
+        simulate(scenario, name, &self.settings(), autoscaler.as_mut(), seed)
     }
 }
 
@@ -69,29 +121,60 @@ pub struct Entry<'a> {
     pub seed: u64,
 }
 
+/// Every named contender with every seed from 1 to `seeds`, in that order. What is tuned is tuned with seed 1. `done` is
+/// told in words of each run that has ended.
+pub fn contest(
+    scenario: &Scenario,
+    policy: &Policy,
+    names: &[Name],
+    seeds: u64,
+    done: impl Fn(&str) + Sync,
+) -> Vec<Outcome> {
+    let contenders = side_by_side(names.len(), |i| {
+        names[i].contender(scenario, policy, 1, &|tried: &str| done(&format!("tuning {}: {tried}", names[i].as_str())))
+    });
+    let pairs = names.iter().zip(contenders);
+    let entries: Vec<Entry<'_>> = pairs
+        .flat_map(|(name, contender)| {
+            let name = name.as_str();
+            (1..=seeds).map(move |seed| Entry { scenario, name, contender: contender.clone(), seed })
+        })
+        .collect();
+    run_all(&entries, |entry, _| done(&format!("{} seed {}", entry.name, entry.seed)))
+}
+
 /// Makes all runs, several at once, and gives the outcomes in the order of the entries. `done` is told of each one that
 /// has ended, in whatever order.
 pub fn run_all(entries: &[Entry<'_>], done: impl Fn(&Entry<'_>, &Outcome) + Sync) -> Vec<Outcome> {
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(entries.len());
+    side_by_side(entries.len(), |i| {
+        let entry = &entries[i];
+        let outcome = entry.contender.play(entry.scenario, entry.name, entry.seed);
+        done(entry, &outcome);
+        outcome
+    })
+}
+
+/// `work(0)` to `work(count - 1)` on all processors, the results in order.
+pub fn side_by_side<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(count);
     let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new(vec![None; entries.len()]);
+    let results = Mutex::new((0..count).map(|_| None).collect::<Vec<Option<T>>>());
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some((i, entry)) =
-                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, entries.get(i)?)))
-                {
-                    let mut contender = entry.contender.start(entry.scenario);
-                    let settings = entry.contender.settings();
-                    let outcome = simulate(entry.scenario, entry.name, &settings, contender.as_mut(), entry.seed);
-                    done(entry, &outcome);
-                    if let Ok(mut outcomes) = outcomes.lock() {
-                        outcomes[i] = Some(outcome);
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    if i >= count {
+                        return;
+                    }
+                    let result = work(i);
+                    if let Ok(mut results) = results.lock() {
+                        results[i] = Some(result);
                     }
                 }
             });
         }
     });
-    // A thread that panicked has already made the scope panic.
-    outcomes.into_inner().map(|outcomes| outcomes.into_iter().flatten().collect()).unwrap_or_default()
+    // A thread that panicked has made the scope panic: every result is there.
+    results.into_inner().map(|results| results.into_iter().flatten().collect()).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     outcome::{MAX_SAMPLES, Outcome, Sample},
-    summary::{Spread, Standing, Summary},
+    summary::{Spread, Summary, summarize},
 };
 
 mod data;
@@ -28,9 +28,10 @@ pub const MAX_CANDIDATES: usize = 2_000;
 /// What a report is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Report<'a> {
-    /// The figures, as `--json` prints them.
-    pub summary: &'a Summary,
-    /// The runs. Of each contender the one is plotted whose cost is in the middle.
+    /// Name of the trace.
+    pub trace: &'a str,
+    /// The runs. The table has the figures that `--json` prints; of each contender the run is plotted whose cost is in the
+    /// middle.
     pub outcomes: &'a [Outcome],
     /// The bounds in words, such as `first token within 5 s, tokens 0.2 s apart`.
     pub bounds: &'a str,
@@ -61,7 +62,7 @@ impl Report<'_> {
     /// The page.
     #[must_use]
     pub fn html(&self) -> String {
-        let title = format!("Replay of {}", self.summary.trace);
+        let title = format!("Replay of {}", self.trace);
         let data = serde_json::to_string(&Data::of(self)).unwrap_or_else(|_| "{}".into());
         // Within a script element only the end tag and comments mean anything.
         let data = data.replace('<', "\\u003c");
@@ -73,6 +74,7 @@ impl Report<'_> {
             ("{{title}}", Text(&title).to_string()),
             ("{{lead}}", Text(&self.lead()).to_string()),
             ("{{bounds}}", Text(self.bounds).to_string()),
+            ("{{note}}", self.note()),
             ("{{table}}", table::html(self)),
             ("{{facts}}", facts),
             ("{{style}}", include_str!("report/report.css").to_owned()),
@@ -82,18 +84,30 @@ impl Report<'_> {
         fill(include_str!("report/report.html"), &parts)
     }
 
+    /// How the table is to be read.
+    fn note(&self) -> String {
+        let seeds = summarize(self.outcomes).iter().map(|summary| summary.outcomes.len()).max().unwrap_or(0);
+        let spread = match seeds {
+            0 | 1 => "One seed".to_owned(),
+            seeds => format!("Medians of {seeds} seeds, least and greatest below"),
+        };
+        format!("{spread}. Greyed: fewer than {} of the requests within the bounds.", table::percent(self.attainment))
+    }
+
     /// The sentence on top: what the engine came to, beside who matters.
     #[must_use]
     pub fn lead(&self) -> String {
-        let Some(ours) = self.summary.policy("tidegate") else {
-            return format!("{} contenders, {} seeds.", self.summary.policies.len(), self.summary.seeds);
-        };
-        let hours = ours.median("gpu_hours");
+        let summaries = summarize(self.outcomes);
+        let find = |name: &str| summaries.iter().find(|summary| summary.name == name);
+        let hours = |summary: &Summary<'_>| summary.spread(|figures| figures.gpu_hours).median;
+        let kept = |summary: &Summary<'_>| table::percent(summary.spread(|figures| figures.slo_attainment).median);
+        let Some(ours) = find("tidegate") else { return format!("{} contenders.", summaries.len()) };
+        let requests = ours.spread(|figures| figures.requests as f64).median;
         let mut lead = format!(
             "Tidegate kept {} of {} requests within the bounds with {} GPU hours",
-            table::percent(ours.median("slo_attainment")),
-            table::grouped(ours.median("requests"), 0),
-            table::grouped(hours, 0),
+            kept(ours),
+            table::grouped(requests, 0),
+            table::grouped(hours(ours), 0),
         );
         let others = [
             ("hpa_tuned", "the HPA tuned for this trace"),
@@ -101,14 +115,11 @@ impl Report<'_> {
             ("oracle", "an oracle"),
         ];
         let compared = others.iter().filter_map(|(name, words)| {
-            let other = self.summary.policy(name)?;
-            let share = hours / other.median("gpu_hours") - 1.0;
-            let kept = other.median("slo_attainment");
+            let other = find(name)?;
+            let share = hours(ours) / hours(other) - 1.0;
             let more = if share < 0.0 { "fewer" } else { "more" };
-            let percent = table::percent(kept);
-            share
-                .is_finite()
-                .then(|| format!("{:.0} % {more} than {words} (which kept {percent})", share.abs() * 100.0))
+            let percent = share.abs() * 100.0;
+            share.is_finite().then(|| format!("{percent:.0} % {more} than {words} (which kept {})", kept(other)))
         });
         let compared: Vec<String> = compared.collect();
         if !compared.is_empty() {

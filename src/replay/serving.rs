@@ -49,6 +49,7 @@ pub struct Rates {
     step: Vec<f64>,
     /// Percent by requests being computed.
     utilization: Vec<f64>,
+    chunk_tokens: u32,
     max_running: usize,
     kv_cache_tokens: u64,
     give_up: f64,
@@ -70,6 +71,7 @@ impl Rates {
             utilization: (0..=serving.max_running)
                 .map(|batch| model.exporter.curve.utilization(batch, serving.max_running))
                 .collect(),
+            chunk_tokens: serving.chunk_tokens,
             max_running: serving.max_running as usize,
             kv_cache_tokens: serving.kv_cache_tokens,
             give_up: serving.give_up_seconds,
@@ -96,6 +98,20 @@ impl Rates {
         self.step[batch.min(self.max_running)]
     }
 
+    /// Chunks in which a prompt is computed beside `decoding` running requests, and the seconds of each.
+    ///
+    /// A chunk takes its share of the whole prompt's time, but not less than a prompt of its length; reading the weights is
+    /// shared with the decode step, of which only what a larger batch adds comes on top.
+    fn chunks(&self, prompt: u32, decoding: usize) -> (u64, f64) {
+        if self.chunk_tokens == 0 {
+            return (1, self.prefill(prompt));
+        }
+        let chunks = prompt.div_ceil(self.chunk_tokens).max(1);
+        let share = self.prefill(prompt) / f64::from(chunks);
+        let beside = if decoding == 0 { 0.0 } else { (self.step(decoding) - self.step(1)).max(0.0) };
+        (u64::from(chunks), share.max(self.prefill(prompt.div_ceil(chunks))) + beside)
+    }
+
     /// Percent of utilization while so many requests are computed.
     #[must_use]
     pub fn utilization(&self, computing: usize) -> f64 {
@@ -106,7 +122,8 @@ impl Rates {
     #[must_use]
     pub fn work(&self, request: &Request) -> f64 {
         let share = self.step(self.max_running) / self.max_running as f64;
-        self.prefill(request.prompt) + f64::from(request.output.saturating_sub(1)) * share
+        let (chunks, seconds) = self.chunks(request.prompt, 0);
+        seconds * chunks as f64 + f64::from(request.output.saturating_sub(1)) * share
     }
 }
 
@@ -133,11 +150,22 @@ impl PartialOrd for Running {
     }
 }
 
+/// A prompt that is being computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Phase {
-    Idle,
-    Prefill { since: f64, ends: f64, request: Request },
-    Decode { since: f64, step: f64, steps: u64 },
+struct Prompt {
+    request: Request,
+    /// Chunks left.
+    chunks: u64,
+    /// Of so many.
+    of: u64,
+}
+
+/// Equal steps that are under way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Steps {
+    since: f64,
+    seconds: f64,
+    count: u64,
 }
 
 /// What a replica's own metrics page would say.
@@ -153,6 +181,8 @@ pub struct Page {
     pub prompt_tokens: f64,
     /// Tokens generated so far.
     pub generated_tokens: f64,
+    /// Answers that have ended so far.
+    pub finished: u64,
     /// Integral of the utilization over time so far, percent seconds.
     pub busy: f64,
 }
@@ -162,13 +192,16 @@ pub struct Page {
 pub struct Replica {
     queue: VecDeque<Request>,
     running: BinaryHeap<Running>,
-    phase: Phase,
-    /// Decode steps done.
+    prompt: Option<Prompt>,
+    /// What is under way; nothing in an idle replica.
+    steps: Option<Steps>,
+    /// Steps done that gave each running request a token.
     step: u64,
     /// Tokens for which room in the KV cache is kept.
     reserved: u64,
     prompt_tokens: u64,
     generated_tokens: u64,
+    finished: u64,
     busy: f64,
     busy_until: f64,
 }
@@ -180,11 +213,13 @@ impl Replica {
         Self {
             queue: VecDeque::new(),
             running: BinaryHeap::with_capacity(64),
-            phase: Phase::Idle,
+            prompt: None,
+            steps: None,
             step: 0,
             reserved: 0,
             prompt_tokens: 0,
             generated_tokens: 0,
+            finished: 0,
             busy: 0.0,
             busy_until: now,
         }
@@ -193,11 +228,7 @@ impl Replica {
     /// When something changes by itself; infinite if nothing does.
     #[must_use]
     pub fn next_event(&self) -> f64 {
-        match self.phase {
-            Phase::Idle => f64::INFINITY,
-            Phase::Prefill { ends, .. } => ends,
-            Phase::Decode { since, step, steps } => since + step * steps as f64,
-        }
+        self.steps.map_or(f64::INFINITY, |steps| steps.since + steps.seconds * steps.count as f64)
     }
 
     /// Requests queued and computed.
@@ -209,22 +240,21 @@ impl Replica {
     /// Requests being computed.
     #[must_use]
     pub fn computing(&self) -> usize {
-        self.running.len() + usize::from(matches!(self.phase, Phase::Prefill { .. }))
+        self.running.len() + usize::from(self.prompt.is_some())
     }
 
     /// Takes a request in. The replica must have been advanced to `now`.
     pub fn enqueue(&mut self, request: Request, now: f64, rates: &Rates, ledger: &mut impl Ledger) {
         self.queue.push_back(request);
         ledger.waiting(1);
-        match self.phase {
-            Phase::Idle => self.begin(now, rates, ledger),
-            Phase::Decode { since, step, ref mut steps } if self.queue.len() == 1 => {
-                if self.running.len() < rates.max_running {
-                    let begun = ((now - since) / step).ceil().max(1.0) as u64;
-                    *steps = begun.min(*steps);
-                }
+        match &mut self.steps {
+            None => self.begin(now, rates, ledger),
+            // Its prompt begins with the next step, if nothing is before it and there is a place.
+            Some(steps) if self.prompt.is_none() && self.queue.len() == 1 && self.running.len() < rates.max_running => {
+                let begun = ((now - steps.since) / steps.seconds).ceil().max(1.0) as u64;
+                steps.count = begun.min(steps.count);
             }
-            Phase::Prefill { .. } | Phase::Decode { .. } => {}
+            Some(_) => {}
         }
     }
 
@@ -236,11 +266,7 @@ impl Replica {
                 return;
             }
             self.account(at, rates);
-            match self.phase {
-                Phase::Idle => return,
-                Phase::Prefill { request, .. } => self.first_token(request, at, ledger),
-                Phase::Decode { steps, .. } => self.decoded(steps, at, ledger),
-            }
+            self.stepped(at, rates, ledger);
             self.begin(at, rates, ledger);
         }
     }
@@ -248,15 +274,12 @@ impl Replica {
     /// Cuts off whatever it still has.
     pub fn cut_off(&mut self, ledger: &mut impl Ledger) {
         ledger.waiting(-(self.queue.len() as i64));
-        let prefilling = match self.phase {
-            Phase::Prefill { request, .. } => Some(request),
-            Phase::Idle | Phase::Decode { .. } => None,
-        };
+        let prefilling = self.prompt.take().map(|prompt| prompt.request);
         let computed = self.running.drain().map(|running| running.request);
         for request in self.queue.drain(..).chain(computed).chain(prefilling) {
             ledger.ended(Served { at: request.at, ttft: None, tpot: 0.0 });
         }
-        self.phase = Phase::Idle;
+        self.steps = None;
         self.reserved = 0;
     }
 
@@ -265,13 +288,13 @@ impl Replica {
     pub fn page(&mut self, now: f64, rates: &Rates, ledger: &mut impl Ledger) -> Page {
         self.forget_the_gone(now, rates, ledger);
         self.account(now, rates);
-        let (done, share) = match self.phase {
-            Phase::Idle => (0, 0.0),
-            Phase::Prefill { since, ends, request } => {
-                (0, (now - since) / (ends - since).max(1e-9) * f64::from(request.prompt))
-            }
-            Phase::Decode { since, step, steps } => ((((now - since) / step) as u64).min(steps), 0.0),
-        };
+        let (begun, done) = self.steps.map_or((0.0, 0), |steps| {
+            let begun = ((now - steps.since) / steps.seconds).min(steps.count as f64);
+            (begun, if self.decoding(rates) { begun as u64 } else { 0 })
+        });
+        let share = self.prompt.map_or(0.0, |Prompt { request, chunks, of }| {
+            f64::from(request.prompt) * ((of - chunks) as f64 + begun) / of as f64
+        });
         let used: u64 = self
             .running
             .iter()
@@ -286,6 +309,7 @@ impl Replica {
             kv_cache: (used as f64 / rates.kv_cache_tokens as f64).min(1.0),
             prompt_tokens: self.prompt_tokens as f64 + share,
             generated_tokens: (self.generated_tokens + done * self.running.len() as u64) as f64,
+            finished: self.finished,
             busy: self.busy,
         }
     }
@@ -308,23 +332,64 @@ impl Replica {
         }
     }
 
-    /// Chooses what to do next: a prompt if one waits and fits, else steps until the next answer ends.
+    /// Whether running requests get tokens with the steps that are under way.
+    fn decoding(&self, rates: &Rates) -> bool {
+        self.prompt.is_none() || rates.chunk_tokens > 0
+    }
+
+    /// Chooses what to do next: chunks of a prompt if one waits and fits, and steps until the next answer ends.
     fn begin(&mut self, now: f64, rates: &Rates, ledger: &mut impl Ledger) {
-        self.forget_the_gone(now, rates, ledger);
         self.account(now, rates);
-        let reserved = self.reserved;
-        let place = self.running.len() < rates.max_running;
-        // A request larger than the cache is let in alone, rather than blocking the queue for good.
-        let fits = |request: &mut Request| reserved == 0 || reserved + tokens(request) <= rates.kv_cache_tokens;
-        if place && let Some(request) = self.queue.pop_front_if(fits) {
-            ledger.waiting(-1);
-            self.reserved += tokens(&request);
-            self.phase = Phase::Prefill { since: now, ends: now + rates.prefill(request.prompt), request };
-        } else if let Some(first) = self.running.peek() {
-            let steps = first.last_step - self.step;
-            self.phase = Phase::Decode { since: now, step: rates.step(self.running.len()), steps };
-        } else {
-            self.phase = Phase::Idle;
+        if self.prompt.is_none() && !self.queue.is_empty() {
+            self.forget_the_gone(now, rates, ledger);
+            let reserved = self.reserved;
+            let place = self.running.len() < rates.max_running;
+            // A request larger than the cache is let in alone, rather than blocking the queue for good.
+            let fits = |request: &mut Request| reserved == 0 || reserved + tokens(request) <= rates.kv_cache_tokens;
+            if place && let Some(request) = self.queue.pop_front_if(fits) {
+                ledger.waiting(-1);
+                self.reserved += tokens(&request);
+                let (chunks, _) = rates.chunks(request.prompt, 0);
+                self.prompt = Some(Prompt { request, chunks, of: chunks });
+            }
+        }
+        let left = self.running.peek().map(|first| first.last_step - self.step);
+        self.steps = match (self.prompt, left) {
+            (None, None) => None,
+            (None, Some(left)) => Some((rates.step(self.running.len()), left)),
+            (Some(prompt), left) => {
+                let (_, seconds) = rates.chunks(prompt.request.prompt, self.running.len());
+                let left = left.filter(|_| rates.chunk_tokens > 0);
+                Some((seconds, left.map_or(prompt.chunks, |left| left.min(prompt.chunks))))
+            }
+        }
+        .map(|(seconds, count)| Steps { since: now, seconds, count });
+    }
+
+    /// The steps under way are over.
+    fn stepped(&mut self, now: f64, rates: &Rates, ledger: &mut impl Ledger) {
+        let Some(Steps { count, .. }) = self.steps.take() else { return };
+        if self.decoding(rates) {
+            self.step += count;
+            self.generated_tokens += count * self.running.len() as u64;
+            while let Some(done) = self.running.peek().copied().filter(|running| running.last_step <= self.step) {
+                self.running.pop();
+                self.reserved -= tokens(&done.request);
+                self.finished += 1;
+                ledger.ended(Served {
+                    at: done.request.at,
+                    ttft: Some(done.first_token - done.request.at),
+                    tpot: (now - done.first_token) / f64::from(done.request.output - 1),
+                });
+            }
+        }
+        if let Some(prompt) = &mut self.prompt {
+            prompt.chunks -= count.min(prompt.chunks);
+            if prompt.chunks == 0 {
+                let request = prompt.request;
+                self.prompt = None;
+                self.first_token(request, now, ledger);
+            }
         }
     }
 
@@ -333,30 +398,18 @@ impl Replica {
         self.generated_tokens += 1;
         if request.output <= 1 {
             self.reserved -= tokens(&request);
+            self.finished += 1;
             ledger.ended(Served { at: request.at, ttft: Some(now - request.at), tpot: 0.0 });
         } else {
             let last_step = self.step + u64::from(request.output) - 1;
             self.running.push(Running { last_step, first_token: now, request });
         }
-        self.phase = Phase::Idle;
-    }
-
-    fn decoded(&mut self, steps: u64, now: f64, ledger: &mut impl Ledger) {
-        self.step += steps;
-        self.generated_tokens += steps * self.running.len() as u64;
-        while let Some(done) = self.running.peek().copied().filter(|running| running.last_step <= self.step) {
-            self.running.pop();
-            self.reserved -= tokens(&done.request);
-            ledger.ended(Served {
-                at: done.request.at,
-                ttft: Some(done.first_token - done.request.at),
-                tpot: (now - done.first_token) / f64::from(done.request.output - 1),
-            });
-        }
-        self.phase = Phase::Idle;
     }
 }
 
 fn tokens(request: &Request) -> u64 {
     u64::from(request.prompt) + u64::from(request.output)
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ pub struct Scenario {
     pub model: Model,
     /// The bounds.
     pub slo: Slo,
-    /// Replicas that fit on premises. So many are ready when the run begins.
+    /// Replicas that fit on premises. So many are ready when the warm-up begins.
     pub on_premises: u32,
     /// Least replicas.
     pub min: u32,
@@ -45,15 +45,15 @@ pub struct Scenario {
     pub capacity: f64,
 }
 
-/// The time at which a run begins if the trace does not say: a Monday, 00:00.
+/// The time of a trace's first second if it does not say: a Monday, 00:00.
 pub const EPOCH: i64 = 1_767_571_200;
 
 impl Scenario {
-    /// The time at which the run begins.
+    /// The time at which the warm-up begins.
     #[must_use]
     pub fn start(&self) -> Timestamp {
         let epoch = Timestamp::from_second(EPOCH).unwrap_or_default();
-        let nanos = (self.workload.from * 1e9) as i64;
+        let nanos = ((self.workload.from - self.workload.warmup) * 1e9) as i64;
         let from = jiff::SignedDuration::from_nanos(nanos);
         self.workload.trace.start.unwrap_or(epoch).checked_add(from).unwrap_or(epoch)
     }
@@ -111,8 +111,11 @@ struct Run<'a> {
     words: Words,
     start: Timestamp,
     now: f64,
+    next_decision: f64,
     desired: u32,
     observation: Observation,
+    /// What was spent before the warm-up was over.
+    unbilled: (f64, f64),
 }
 
 impl<'a> Run<'a> {
@@ -134,8 +137,10 @@ impl<'a> Run<'a> {
             words: Words::new(&model.exporter),
             start: scenario.start(),
             now: 0.0,
+            next_decision: 0.0,
             desired: initial,
             observation: Observation { replicas: initial, pods: Vec::new(), room: Vec::new(), cluster_unknown: None },
+            unbilled: (0.0, 0.0),
         };
         let pods: Vec<u64> = run.fleet.pods().iter().map(|pod| pod.id).collect();
         pods.into_iter().for_each(|pod| run.serve(pod));
@@ -143,15 +148,23 @@ impl<'a> Run<'a> {
     }
 
     fn play(&mut self, autoscaler: &mut dyn Autoscaler) {
-        let end = self.scenario.workload.seconds();
-        let mut decision = autoscaler.period();
+        let Workload { warmup, .. } = self.scenario.workload;
+        let end = self.scenario.workload.end();
+        self.play_until(warmup, autoscaler);
+        self.unbilled = self.fleet.bill(warmup);
+        self.tally.begin();
+        self.play_until(end, autoscaler);
+        self.sample(autoscaler.demand());
+    }
+
+    fn play_until(&mut self, end: f64, autoscaler: &mut dyn Autoscaler) {
         loop {
-            let sample = self.tally.next_sample();
+            let (sample, decision) = (self.tally.next_sample(), self.next_decision);
             let at = decision.min(sample).min(self.fleet.next_event()).min(self.next_probe()).min(self.next_cut_off());
             let at = at.min(end);
             self.live_until(at);
             if at >= end {
-                break;
+                return;
             }
             for pod in self.fleet.fire(at) {
                 self.serve(pod);
@@ -163,16 +176,16 @@ impl<'a> Run<'a> {
             }
             if decision <= at {
                 self.decide(autoscaler);
-                decision += autoscaler.period();
+                self.next_decision += autoscaler.period();
             }
         }
-        self.sample(autoscaler.demand());
     }
 
     /// What is under way when the trace ends may end, without further decisions.
     fn close(mut self, name: &str, settings: &str, seed: u64) -> Outcome {
         let end = self.now;
-        let bill = self.fleet.bill(end);
+        let (on_premises, cloud) = self.fleet.bill(end);
+        let bill = (on_premises - self.unbilled.0, cloud - self.unbilled.1);
         let patience = self.scenario.model.serving.give_up_seconds;
         while self.now < end + patience && self.tally.under_way() > 0 {
             let at = self.fleet.next_event().min(self.now + 10.0);
@@ -390,3 +403,6 @@ impl<'a> Run<'a> {
         self.tally.sampled(sample);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,165 +1,109 @@
-//! What several seeds came to together: medians with their spread, as `--json` prints them and the report shows them.
+//! Several seeds of one contender as one line: medians with the least and the most.
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::outcome::Outcome;
+use super::outcome::{Figures, Outcome};
 
-/// All contenders on one trace.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Summary {
-    /// Name of the trace.
-    pub trace: String,
-    /// How many seeds were played.
-    pub seeds: usize,
-    /// In the order in which they were given.
-    pub policies: Vec<Standing>,
-}
-
-/// One contender over all seeds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Standing {
-    /// Its name.
-    pub name: String,
-    /// Its settings in words.
-    pub settings: String,
-    /// By the name of the figure, in the order of [`Figures`](super::outcome::Figures).
-    pub figures: Vec<(String, Spread)>,
-}
-
-/// A figure over all seeds.
+/// A figure over the seeds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// The middle one; of an even number the mean of the two middle ones.
+    /// The middle one; the mean of the two in the middle if their number is even.
     pub median: f64,
     /// The least.
     pub min: f64,
-    /// The greatest.
+    /// The most.
     pub max: f64,
 }
 
-impl Summary {
-    /// Outcomes of one name belong together.
-    #[must_use]
-    pub fn of(trace: &str, outcomes: &[Outcome]) -> Self {
-        let mut policies: Vec<Standing> = Vec::new();
-        let mut seeds: Vec<u64> = outcomes.iter().map(|outcome| outcome.seed).collect();
-        seeds.sort_unstable();
-        seeds.dedup();
-        for outcome in outcomes {
-            if policies.iter().all(|policy| policy.name != outcome.name) {
-                policies.push(Standing::of(outcome, outcomes));
-            }
-        }
-        Self { trace: trace.to_owned(), seeds: seeds.len(), policies }
-    }
-
-    /// The contender of that name.
-    #[must_use]
-    pub fn policy(&self, name: &str) -> Option<&Standing> {
-        self.policies.iter().find(|policy| policy.name == name)
-    }
-}
-
-impl Standing {
-    fn of(first: &Outcome, outcomes: &[Outcome]) -> Self {
-        let all: Vec<_> = outcomes.iter().filter(|outcome| outcome.name == first.name).map(figures).collect();
-        let names = all.first().into_iter().flatten().map(|(name, _)| name);
-        let figures = names.map(|name| {
-            let values = all.iter().flatten().filter(|(other, _)| other == name).map(|(_, value)| *value);
-            (name.clone(), Spread::of(values.collect()))
-        });
-        let figures = figures.collect();
-        Self { name: first.name.clone(), settings: first.settings.clone(), figures }
-    }
-
-    /// A figure by its name.
-    #[must_use]
-    pub fn figure(&self, name: &str) -> Option<Spread> {
-        self.figures.iter().find(|(other, _)| other == name).map(|(_, spread)| *spread)
-    }
-
-    /// The median of a figure; not a number if there is none of that name.
-    #[must_use]
-    pub fn median(&self, name: &str) -> f64 {
-        self.figure(name).map_or(f64::NAN, |spread| spread.median)
-    }
-}
-
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
+    /// Of some values, not empty.
+    #[must_use]
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let at = |i: usize| values.get(i).copied().unwrap_or(f64::NAN);
         let last = values.len().saturating_sub(1);
-        let median = f64::midpoint(at(last / 2), at(last.div_ceil(2)));
-        Self { median, min: at(0), max: at(last) }
+        Self { median: f64::midpoint(at(last / 2), at(last.div_ceil(2))), min: at(0), max: at(last) }
     }
 }
 
-impl Serialize for Standing {
-    /// Flat: `gpu_hours`, `gpu_hours_min`, `gpu_hours_max`, ….
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("name", &self.name)?;
-        map.serialize_entry("settings", &self.settings)?;
-        for (name, Spread { median, min, max }) in &self.figures {
-            map.serialize_entry(name, &number(*median))?;
-            map.serialize_entry(&format!("{name}_min"), &number(*min))?;
-            map.serialize_entry(&format!("{name}_max"), &number(*max))?;
+/// A figure's name in the JSON and how it is read.
+pub type Figure = (&'static str, fn(&Figures) -> f64);
+
+/// The figures of the table and of the JSON, in order.
+pub const FIGURES: [Figure; 9] = [
+    ("slo_attainment", |figures| figures.slo_attainment),
+    ("time_without_violation", |figures| figures.time_without_violation),
+    ("gpu_hours", |figures| figures.gpu_hours),
+    ("cloud_gpu_hours", |figures| figures.cloud_gpu_hours),
+    ("cost", |figures| figures.cost),
+    ("scale_events", |figures| figures.scale_events as f64),
+    ("direction_reversals", |figures| figures.direction_reversals as f64),
+    ("undone_scale_downs", |figures| figures.undone_scale_downs as f64),
+    ("worst_queue", |figures| figures.worst_queue as f64),
+];
+
+/// One contender over its seeds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Settings in words.
+    pub settings: &'a str,
+    /// Its outcomes.
+    pub outcomes: Vec<&'a Outcome>,
+}
+
+impl Summary<'_> {
+    /// A figure over the seeds.
+    #[must_use]
+    pub fn spread(&self, figure: fn(&Figures) -> f64) -> Spread {
+        Spread::of(self.outcomes.iter().map(|outcome| figure(&outcome.figures)))
+    }
+}
+
+/// One summary for each name, in the order in which the names come first.
+#[must_use]
+pub fn summarize(outcomes: &[Outcome]) -> Vec<Summary<'_>> {
+    let mut summaries: Vec<Summary<'_>> = Vec::new();
+    for outcome in outcomes {
+        match summaries.iter_mut().find(|summary| summary.name == outcome.name) {
+            Some(summary) => summary.outcomes.push(outcome),
+            None => {
+                summaries.push(Summary { name: &outcome.name, settings: &outcome.settings, outcomes: vec![outcome] })
+            }
         }
-        map.end()
     }
+    summaries
 }
 
-/// Counts stay whole numbers.
-fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() < 1e15 { Value::from(value as i64) } else { Value::from(value) }
-}
-
-/// An outcome's figures by name.
-fn figures(outcome: &Outcome) -> Vec<(String, f64)> {
-    match serde_json::to_value(outcome.figures) {
-        Ok(Value::Object(map)) => map.into_iter().filter_map(|(name, value)| Some((name, value.as_f64()?))).collect(),
-        _ => Vec::new(),
-    }
+/// `{"trace", "seeds", "policies": [{"name", "slo_attainment", "slo_attainment_min", "slo_attainment_max", …}]}`.
+#[must_use]
+pub fn json(trace: &str, seeds: u64, outcomes: &[Outcome]) -> Value {
+    let policies = summarize(outcomes).into_iter().map(|summary| {
+        let mut policy = Map::new();
+        policy.insert("name".to_owned(), summary.name.into());
+        for (name, figure) in FIGURES {
+            let Spread { median, min, max } = summary.spread(figure);
+            policy.insert(name.to_owned(), median.into());
+            policy.insert(format!("{name}_min"), min.into());
+            policy.insert(format!("{name}_max"), max.into());
+        }
+        Value::Object(policy)
+    });
+    serde_json::json!({ "trace": trace, "seeds": seeds, "policies": policies.collect::<Vec<_>>() })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::replay::outcome::{Figures, Timeline};
-
-    fn outcome(name: &str, seed: u64, gpu_hours: f64, scale_events: u64) -> Outcome {
-        let figures = Figures { gpu_hours, scale_events, ..Figures::default() };
-        let timeline = Timeline::default();
-        Outcome { name: name.into(), settings: "as is".into(), seed, figures, timeline, moves: Vec::new() }
-    }
 
     #[test]
-    fn seeds_come_together_as_median_and_spread_and_counts_stay_whole() {
-        let outcomes = [
-            outcome("hpa", 1, 10.5, 3),
-            outcome("tidegate", 1, 7.0, 1),
-            outcome("hpa", 2, 12.0, 5),
-            outcome("hpa", 3, 11.0, 9),
-        ];
-        let summary = Summary::of("week", &outcomes);
-        assert_eq!((summary.seeds, summary.policies.len()), (3, 2));
-        let json = serde_json::to_value(&summary).expect("plain data");
-        let hpa = &json["policies"][0];
-        assert_eq!(
-            (&hpa["name"], &hpa["gpu_hours"], &hpa["gpu_hours_min"], &hpa["gpu_hours_max"]),
-            (&json!("hpa"), &json!(11), &json!(10.5), &json!(12))
-        );
-        assert_eq!((&hpa["scale_events"], &hpa["scale_events_max"]), (&json!(5), &json!(9)));
-        assert_eq!(json["policies"][1]["name"], "tidegate");
-    }
-
-    #[test]
-    fn of_an_even_number_the_median_is_between_the_two_in_the_middle() {
-        assert_eq!(Spread::of(vec![4.0, 1.0, 2.0, 3.0]), Spread { median: 2.5, min: 1.0, max: 4.0 });
-        assert_eq!(Spread::of(vec![4.0]), Spread { median: 4.0, min: 4.0, max: 4.0 });
+    fn a_spread_is_the_middle_value_with_both_ends() {
+        for (values, median, min, max) in
+            [(vec![3.0], 3.0, 3.0, 3.0), (vec![4.0, 1.0], 2.5, 1.0, 4.0), (vec![9.0, 1.0, 2.0], 2.0, 1.0, 9.0)]
+        {
+            assert_eq!(Spread::of(values), Spread { median, min, max });
+        }
     }
 }

@@ -10,7 +10,7 @@ use tidegate::replay::{
     exporter::Signals,
     outcome::Outcome,
     report::{Candidate, Report},
-    summary::Summary,
+    summary,
 };
 
 use super::chromium::Page;
@@ -23,7 +23,7 @@ fn played() -> Vec<Outcome> {
     let trace = Arc::new(Trace::parse("hill", &format!("time,rate\n{csv}"), None).unwrap());
     let model = Model::default();
     let (from, until) = (0.0, trace.seconds);
-    let workload = Workload { trace, scale: 1.0, requests: model.requests.clone(), from, until };
+    let workload = Workload { trace, scale: 1.0, requests: model.requests.clone(), from, until, warmup: 0.0 };
     let scenario = Scenario {
         workload,
         model,
@@ -52,19 +52,12 @@ fn candidate(settings: &str, attainment: f64, cost: f64, front: bool, suggested:
 #[test]
 fn the_report_says_what_the_json_says_shows_reasons_and_loads_nothing() {
     let outcomes = played();
-    let summary = Summary::of("hill", &outcomes);
     let candidates =
         [candidate("target 40 %", 0.9999, 60.0, true, false), candidate("target 60 %", 0.995, 45.0, true, true)];
     let facts = [("Replicas on premises".to_owned(), "2".to_owned())];
     let bounds = "first token within 5 s, 0.2 s per further token";
-    let report = Report {
-        summary: &summary,
-        outcomes: &outcomes,
-        bounds,
-        attainment: 0.99,
-        facts: &facts,
-        candidates: &candidates,
-    };
+    let report =
+        Report { trace: "hill", outcomes: &outcomes, bounds, attainment: 0.99, facts: &facts, candidates: &candidates };
     let folder = target().join("browser");
     fs::create_dir_all(&folder).unwrap();
     let file: PathBuf = folder.join("report.html");
@@ -75,7 +68,7 @@ fn the_report_says_what_the_json_says_shows_reasons_and_loads_nothing() {
         .unwrap();
 
     // The table's figures are those of `--json`.
-    let json = serde_json::to_value(&summary).unwrap();
+    let json = summary::json("hill", 2, &outcomes);
     let cells = page
         .value(
             "[...document.querySelectorAll('#figures td')].map((cell) => [cell.closest('tr').dataset.policy, \

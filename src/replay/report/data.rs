@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    super::outcome::Move, Candidate, MAX_CANDIDATES, MAX_DECISIONS, MAX_SAMPLES, MAX_SENTENCE, Outcome, Report, Sample,
-    Standing,
+    super::{outcome::Move, summary::summarize},
+    Candidate, MAX_CANDIDATES, MAX_DECISIONS, MAX_SAMPLES, MAX_SENTENCE, Outcome, Report, Sample, Summary,
 };
 
 #[derive(Debug, Serialize)]
@@ -52,34 +52,30 @@ struct Decision(f64, u32, u32, String);
 
 impl<'a> Data<'a> {
     pub(super) fn of(report: &Report<'a>) -> Self {
-        let policies = report.summary.policies.iter();
-        let runs = policies.filter_map(|policy| Some(Run::of(policy, middle(report.outcomes, &policy.name)?)));
+        let runs = summarize(report.outcomes).iter().filter_map(Run::of).collect();
         let candidates = &report.candidates[..report.candidates.len().min(MAX_CANDIDATES)];
-        Self { attainment: report.attainment, runs: runs.collect(), candidates }
+        Self { attainment: report.attainment, runs, candidates }
     }
 }
 
-/// The run whose cost is in the middle.
-fn middle<'a>(outcomes: &'a [Outcome], name: &str) -> Option<&'a Outcome> {
-    let mut runs: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.name == name).collect();
-    runs.sort_by(|a, b| a.figures.cost.total_cmp(&b.figures.cost));
-    runs.get(runs.len().saturating_sub(1) / 2).copied()
-}
-
 impl<'a> Run<'a> {
-    fn of(policy: &'a Standing, outcome: &Outcome) -> Self {
+    /// The run whose cost is in the middle, with the medians of all.
+    fn of(summary: &Summary<'a>) -> Option<Self> {
+        let mut runs = summary.outcomes.clone();
+        runs.sort_by(|a, b| a.figures.cost.total_cmp(&b.figures.cost));
+        let outcome: &'a Outcome = runs.get(runs.len().saturating_sub(1) / 2)?;
         let samples = &outcome.timeline.samples[..outcome.timeline.samples.len().min(MAX_SAMPLES)];
         let counts = |of: fn(&Sample) -> u32| samples.iter().map(of).collect::<Vec<_>>();
         let tenths = |value: f64| if value.is_finite() { (value * 10.0).round() / 10.0 } else { 0.0 };
         let first = outcome.timeline.seconds * samples.len() as f64;
-        Self {
-            name: &policy.name,
-            settings: &policy.settings,
+        Some(Self {
+            name: summary.name,
+            settings: summary.settings,
             seed: outcome.seed,
-            attainment: policy.median("slo_attainment"),
-            gpu_hours: policy.median("gpu_hours"),
-            cloud_gpu_hours: policy.median("cloud_gpu_hours"),
-            cost: policy.median("cost"),
+            attainment: summary.spread(|figures| figures.slo_attainment).median,
+            gpu_hours: summary.spread(|figures| figures.gpu_hours).median,
+            cloud_gpu_hours: summary.spread(|figures| figures.cloud_gpu_hours).median,
+            cost: summary.spread(|figures| figures.cost).median,
             seconds: outcome.timeline.seconds,
             load: samples.iter().map(|sample| tenths(sample.load)).collect(),
             demand: samples.iter().map(|sample| sample.demand.map(tenths)).collect(),
@@ -96,7 +92,7 @@ impl<'a> Run<'a> {
             decisions: thinned(&outcome.moves, first),
             recorded: outcome.moves.len(),
             of_decisions: outcome.figures.scale_events,
-        }
+        })
     }
 }
 

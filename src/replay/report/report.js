@@ -323,7 +323,8 @@ function point(sample, decision, place) {
   const unrecorded = run.ofDecisions > run.recorded && shown === run.decisions.length - 1;
   const why = unrecorded ? ['', 'no decision is recorded from here on'] : shown >= 0 ? sentence(run, shown) : ['', 'no decision yet'];
   byId('readout').replaceChildren(html('b', {}, time), ` · ${state}`, html('br'), why[0] ? `Last decision ${why[0]}. ${why[1]}` : why[1]);
-  if (place) tip(place[0], place[1], [html('b', {}, time), state, html('span', { class: 'why' }, why[0] ? html('b', {}, why[0]) : '', why[1])]);
+  if (!place) tip();
+  else tip(place[0], place[1], [html('b', {}, time), state, html('span', { class: 'why' }, why[0] ? html('b', {}, why[0]) : '', why[1])]);
 }
 
 function tip(left, top, children) {
@@ -331,6 +332,7 @@ function tip(left, top, children) {
   box.hidden = !children;
   if (!children) return;
   box.replaceChildren(...children);
+  box.style.left = box.style.top = '0'; // its width is its own, not what was left beside its last place
   const { width, height } = box.getBoundingClientRect();
   box.style.left = `${Math.max(8, left + width + 26 > innerWidth ? left - width - 14 : left + 14)}px`;
   box.style.top = `${Math.max(8, Math.min(innerHeight - height - 8, top + 14))}px`;

@@ -2,29 +2,19 @@
 
 use std::fmt::Write as _;
 
-use super::{Report, Spread, Standing, Text};
+use super::{super::summary::FIGURES, Report, Spread, Summary, Text, summarize};
 
-/// A column: name of the figure, heading, what it means, how it is written.
-const COLUMNS: [(&str, &str, &str, Style); 9] = [
-    ("slo_attainment", "Within bounds", "Share of the requests that met both bounds", Style::Percent),
-    (
-        "time_without_violation",
-        "Calm minutes",
-        "Share of the minutes in which no request missed a bound",
-        Style::Percent,
-    ),
-    ("gpu_hours", "GPU hours", "All GPU hours, booting and empty cloud nodes included", Style::Hours),
-    ("cloud_gpu_hours", "Cloud GPU hours", "Those of cloud nodes", Style::Hours),
-    ("cost", "Cost", "GPU hours times each pool's price, in on-premises GPU hours", Style::Hours),
-    ("scale_events", "Changes", "Changes of the number of replicas", Style::Count),
-    ("direction_reversals", "Reversals", "Changes in the other direction than the one before", Style::Count),
-    (
-        "undone_scale_downs",
-        "Undone removals",
-        "Removals taken back before a new replica could have become ready",
-        Style::Count,
-    ),
-    ("worst_queue", "Worst queue", "Most requests waiting at one moment", Style::Count),
+/// How a figure is shown, in the order of [`FIGURES`]: heading, what it means, how it is written.
+const COLUMNS: [(&str, &str, Style); FIGURES.len()] = [
+    ("Within bounds", "Share of the requests that met both bounds", Style::Percent),
+    ("Calm minutes", "Share of the minutes in which no request missed a bound", Style::Percent),
+    ("GPU hours", "All GPU hours, booting and empty cloud nodes included", Style::Hours),
+    ("Cloud GPU hours", "Those of cloud nodes", Style::Hours),
+    ("Cost", "GPU hours times each pool's price, in on-premises GPU hours", Style::Hours),
+    ("Changes", "Changes of the number of replicas", Style::Count),
+    ("Reversals", "Changes in the other direction than the one before", Style::Count),
+    ("Undone removals", "Removals taken back before a new replica could have become ready", Style::Count),
+    ("Worst queue", "Most requests waiting at one moment", Style::Count),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,45 +26,40 @@ enum Style {
 
 /// The table element.
 pub(super) fn html(report: &Report<'_>) -> String {
-    let summary = report.summary;
-    let mut text = String::from("<table id=\"figures\"><caption>");
-    let _ = write!(text, "Medians of {} seeds", summary.seeds);
-    if summary.seeds > 1 {
-        text += ", least and greatest below";
-    }
-    text += ". Greyed: fewer requests within the bounds than asked for.</caption><thead><tr><th scope=\"col\">Contender</th>";
-    for (_, heading, meaning, _) in COLUMNS {
+    let mut text = String::from(
+        "<table id=\"figures\" aria-describedby=\"figures-note\"><thead><tr><th scope=\"col\">Contender</th>",
+    );
+    for (heading, meaning, _) in COLUMNS {
         let _ = write!(text, "<th scope=\"col\" title=\"{}\">{}</th>", Text(meaning), Text(heading));
     }
     text += "</tr></thead><tbody>";
-    let keeps = |policy: &Standing| policy.median("slo_attainment") >= report.attainment;
-    let cheapest = summary.policies.iter().filter(|policy| keeps(policy) && policy.name != "oracle");
-    let cheapest = cheapest.min_by(|a, b| a.median("cost").total_cmp(&b.median("cost"))).map(|policy| &policy.name);
-    for policy in &summary.policies {
-        let class = if keeps(policy) { "" } else { " class=\"short\"" };
+    let summaries = summarize(report.outcomes);
+    let keeps = |summary: &Summary<'_>| summary.spread(|figures| figures.slo_attainment).median >= report.attainment;
+    let cost = |summary: &Summary<'_>| summary.spread(|figures| figures.cost).median;
+    let cheapest = summaries.iter().filter(|summary| keeps(summary) && summary.name != "oracle");
+    let cheapest = cheapest.min_by(|a, b| cost(a).total_cmp(&cost(b))).map(|summary| summary.name);
+    for summary in &summaries {
+        let class = if keeps(summary) { "" } else { " class=\"short\"" };
         let _ = write!(
             text,
             "<tr{class} data-policy=\"{0}\"><th scope=\"row\"><b>{0}</b> <small>{1}</small>",
-            Text(&policy.name),
-            Text(&policy.settings)
+            Text(summary.name),
+            Text(summary.settings)
         );
-        if cheapest == Some(&policy.name) {
+        if cheapest == Some(summary.name) {
             text += "<small class=\"best\">cheapest within the bounds</small>";
         }
         text += "</th>";
-        for (name, _, _, style) in COLUMNS {
-            cell(&mut text, name, policy.figure(name), style, summary.seeds);
+        for ((name, figure), (_, _, style)) in FIGURES.iter().zip(COLUMNS) {
+            cell(&mut text, name, summary.spread(*figure), style, summary.outcomes.len());
         }
         text += "</tr>";
     }
     text + "</tbody></table>"
 }
 
-fn cell(text: &mut String, name: &str, spread: Option<Spread>, style: Style, seeds: usize) {
-    let Some(Spread { median, min, max }) = spread else {
-        text.push_str("<td>unknown</td>");
-        return;
-    };
+fn cell(text: &mut String, name: &str, spread: Spread, style: Style, seeds: usize) {
+    let Spread { median, min, max } = spread;
     let written = |value| match style {
         Style::Percent => percent(value),
         Style::Hours => grouped(value, usize::from(max < 100.0)),

@@ -23,10 +23,9 @@ fn outcome(name: &str, gpu_hours: f64, attainment: f64) -> Outcome {
 }
 
 fn page(outcomes: &[Outcome]) -> String {
-    let summary = Summary::of("a<b>{{data}}", outcomes);
     let facts = [("On premises".to_owned(), "3 & more".to_owned())];
     let report =
-        Report { summary: &summary, outcomes, bounds: "5 s", attainment: 0.99, facts: &facts, candidates: &[] };
+        Report { trace: "a<b>{{data}}", outcomes, bounds: "5 s", attainment: 0.99, facts: &facts, candidates: &[] };
     report.html()
 }
 
@@ -56,9 +55,8 @@ fn the_page_names_no_place_to_load_from() {
 fn the_lead_says_how_it_compares() {
     let outcomes =
         [outcome("tidegate", 80.0, 0.9931), outcome("hpa_tuned", 100.0, 0.991), outcome("oracle", 70.0, 0.99)];
-    let summary = Summary::of("week", &outcomes);
     let report =
-        Report { summary: &summary, outcomes: &outcomes, bounds: "", attainment: 0.99, facts: &[], candidates: &[] };
+        Report { trace: "week", outcomes: &outcomes, bounds: "", attainment: 0.99, facts: &[], candidates: &[] };
     assert_eq!(
         report.lead(),
         "Tidegate kept 99.31 % of 1,234,567 requests within the bounds with 80 GPU hours: 20 % fewer than the HPA tuned \

@@ -14,11 +14,14 @@ const TTFT_FIRST: f64 = 0.01;
 const TTFT_GROWTH: f64 = 1.05;
 const TTFT_BUCKETS: usize = 240;
 
+/// What happened before the warm-up was over is followed and not counted.
 pub(super) struct Tally {
+    warmup: f64,
     ttft: f64,
     tpot: f64,
     arrived: u64,
-    ended: u64,
+    /// Requests that have arrived and not ended, those of the warm-up too.
+    under_way: u64,
     met: u64,
     unfinished: u64,
     waiting: i64,
@@ -48,10 +51,11 @@ impl Tally {
         let sample_seconds = (seconds / MAX_SAMPLES as f64).ceil().max(MIN_SAMPLE_SECONDS);
         let count = (seconds / sample_seconds).ceil().max(1.0) as usize;
         Self {
+            warmup: scenario.workload.warmup,
             ttft: scenario.slo.ttft_seconds,
             tpot: scenario.slo.tpot_seconds,
             arrived: 0,
-            ended: 0,
+            under_way: 0,
             met: 0,
             unfinished: 0,
             waiting: 0,
@@ -75,15 +79,19 @@ impl Tally {
 
     /// End of the sample under way.
     pub(super) fn next_sample(&self) -> f64 {
-        (self.samples.len() + 1) as f64 * self.sample_seconds
+        self.warmup + (self.samples.len() + 1) as f64 * self.sample_seconds
     }
 
     /// Requests that have arrived and not ended.
     pub(super) fn under_way(&self) -> u64 {
-        self.arrived - self.ended
+        self.under_way
     }
 
     pub(super) fn arrived(&mut self, request: &Request, rates: &Rates) {
+        self.under_way += 1;
+        if request.at < self.warmup {
+            return;
+        }
         self.arrived += 1;
         let at = self.sample_of(request.at);
         let (requests, work, _) = &mut self.by_sample[at];
@@ -92,11 +100,20 @@ impl Tally {
     }
 
     fn sample_of(&self, at: f64) -> usize {
-        ((at / self.sample_seconds) as usize).min(self.by_sample.len() - 1)
+        (((at - self.warmup) / self.sample_seconds) as usize).min(self.by_sample.len() - 1)
+    }
+
+    /// The warm-up is over.
+    pub(super) fn begin(&mut self) {
+        self.queue = self.waiting;
     }
 
     /// Counts a change; `horizon` is how long a replica that was removed would take to become ready anew.
     pub(super) fn moved(&mut self, now: f64, from: u32, to: u32, horizon: f64, why: impl FnOnce() -> String) {
+        if now < self.warmup {
+            self.max_replicas = to;
+            return;
+        }
         let up = to > from;
         self.scale_events += 1;
         self.reversals += u64::from(self.last_up.is_some_and(|last| last != up));
@@ -110,13 +127,14 @@ impl Tally {
         }
         self.max_replicas = self.max_replicas.max(to);
         if self.moves.len() < MAX_MOVES {
-            self.moves.push(Move { at: now, from, to, why: why() });
+            self.moves.push(Move { at: now - self.warmup, from, to, why: why() });
         }
     }
 
     /// A sample with what is known here.
     pub(super) fn begin_sample(&mut self) -> Sample {
         let queue = self.queue.max(self.waiting).clamp(0, i64::from(u32::MAX)) as u32;
+        self.worst_queue = self.worst_queue.max(self.queue);
         self.queue = self.waiting;
         Sample { queue, ..Sample::default() }
     }
@@ -184,7 +202,10 @@ impl Tally {
 
 impl Ledger for Tally {
     fn ended(&mut self, served: Served) {
-        self.ended += 1;
+        self.under_way -= 1;
+        if served.at < self.warmup {
+            return;
+        }
         let met = match served.ttft {
             None => {
                 self.unfinished += 1;
@@ -199,7 +220,7 @@ impl Ledger for Tally {
         if met {
             self.met += 1;
         } else {
-            let minute = ((served.at / VIOLATION_SECONDS) as usize).min(self.violated.len() - 1);
+            let minute = (((served.at - self.warmup) / VIOLATION_SECONDS) as usize).min(self.violated.len() - 1);
             self.violated[minute] = true;
             let sample = self.sample_of(served.at);
             self.by_sample[sample].2 += 1;
@@ -208,9 +229,6 @@ impl Ledger for Tally {
 
     fn waiting(&mut self, change: i64) {
         self.waiting += change;
-        if self.waiting > self.queue {
-            self.queue = self.waiting;
-            self.worst_queue = self.worst_queue.max(self.waiting);
-        }
+        self.queue = self.queue.max(self.waiting);
     }
 }
