@@ -9,11 +9,12 @@
 //!
 //! It is not exact, and so an upper bound on the best: queueing inside a bucket is a fluid, of all ways to a number of
 //! replicas only the best one's backlog is carried on, node boots and model loads are known as quantiles only, and the
-//! search tries a few capacities. [`bound`](bound::gpu_hours) says how far from the best it can be at most.
+//! search tries a few capacities. [`Bound`](bound::Bound) says how far from the best it can be at most.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::super::{
     contest::{Contender, side_by_side},
@@ -30,9 +31,24 @@ pub mod schedule;
 /// Seconds between two looks at the plan.
 pub const PERIOD_SECONDS: f64 = 5.0;
 
-/// Misses that a schedule may plan, as shares of what the bound lets be missed. What is not planned is left for what the
-/// fluid does not see.
-const PLANNED_MISSES: [f64; 2] = [0.3, 0.7];
+/// What is tried: misses that a schedule may plan, as shares of what the bound lets be missed (the rest is left for what the
+/// fluid does not see), and the quantile of the time to ready by which replicas are asked for before they are needed.
+const TRIED: [(f64, f64); 2] = [(0.3, 0.9), (0.7, 0.9)];
+/// What is tried where few requests make runs short.
+const TRIED_ON_FEW: [(f64, f64); 10] = [
+    (0.0, 0.9),
+    (0.15, 0.9),
+    (0.3, 0.9),
+    (0.5, 0.9),
+    (0.7, 0.9),
+    (0.9, 0.9),
+    (0.3, 0.5),
+    (0.7, 0.5),
+    (0.3, 0.98),
+    (0.7, 0.98),
+];
+/// So many requests are few.
+const FEW: f64 = 300_000.0;
 /// Capacities that are tried lie between these multiples of one replica's own: several replicas share their bursts.
 const CAPACITIES: (f64, f64) = (0.5, 2.5);
 /// The first one that is tried.
@@ -45,11 +61,6 @@ const CLOSE: f64 = 1.01;
 const PRICE_HALVINGS: u32 = 8;
 /// Prices of a missed request, GPU-replica seconds on premises.
 const PRICES: (f64, f64) = (1e-3, 1e6);
-/// Quantile of the time to ready by which replicas are asked for earlier than they are needed.
-const LEAD_QUANTILE: f64 = 0.9;
-/// Standard normal quantile of [`LEAD_QUANTILE`].
-const LEAD_NORMAL: f64 = 1.281_6;
-
 /// A schedule, and what it was made with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -59,6 +70,8 @@ pub struct Plan {
     pub capacity: f64,
     /// Planned misses, as a share of what may be missed.
     pub misses: f64,
+    /// Quantile of the time to ready that was planned with.
+    pub lead: f64,
 }
 
 /// Plays a [`Plan`].
@@ -99,7 +112,8 @@ impl Autoscaler for Oracle {
 #[must_use]
 pub fn plan(scenario: &Scenario, seed: u64) -> Plan {
     let load = Load::of(scenario, seed);
-    let tried = side_by_side(PLANNED_MISSES.len(), |i| search(scenario, &load, PLANNED_MISSES[i], seed));
+    let ways: &[(f64, f64)] = if load.requests() < FEW { &TRIED_ON_FEW } else { &TRIED };
+    let tried = side_by_side(ways.len(), |i| search(scenario, &load, ways[i], seed));
     let best = tried.into_iter().flatten().min_by(|(_, a), (_, b)| {
         let bound = scenario.slo.attainment;
         let keeps = |outcome: &Outcome| outcome.figures.slo_attainment >= bound;
@@ -108,16 +122,16 @@ pub fn plan(scenario: &Scenario, seed: u64) -> Plan {
             .cmp(&keeps(a))
             .then_with(|| if keeps(a) { a.figures.cost.total_cmp(&b.figures.cost) } else { by_attainment() })
     });
-    best.map_or_else(|| Plan { steps: Vec::new(), capacity: 1.0, misses: 0.0 }, |(plan, _)| plan)
+    best.map_or_else(|| Plan { steps: Vec::new(), capacity: 1.0, misses: 0.0, lead: 0.0 }, |(plan, _)| plan)
 }
 
 /// The greatest capacity with which the simulated attainment reaches the bound: the more a replica is taken to do, the fewer
 /// there are. Between one that keeps the bound and one that does not, the next try is where a straight line through the
 /// logarithms of what they miss meets the bound.
-fn search(scenario: &Scenario, load: &Load, misses: f64, seed: u64) -> Option<(Plan, Outcome)> {
+fn search(scenario: &Scenario, load: &Load, (misses, lead): (f64, f64), seed: u64) -> Option<(Plan, Outcome)> {
     let bound = (1.0 - scenario.slo.attainment).max(1e-6);
     let attempt = |capacity: f64| {
-        let plan = priced(scenario, load, capacity, misses);
+        let plan = priced(scenario, load, capacity, misses, lead);
         let outcome = Contender::Oracle(Arc::new(plan.clone())).play(scenario, "oracle", seed);
         let over = ((1.0 - outcome.figures.slo_attainment).max(bound / 1e3) / bound).ln();
         (over, plan, outcome)
@@ -157,8 +171,9 @@ fn search(scenario: &Scenario, load: &Load, misses: f64, seed: u64) -> Option<(P
 }
 
 /// The schedule at the lowest price of a miss at which no more is planned to be missed than may be.
-fn priced(scenario: &Scenario, load: &Load, capacity: f64, misses: f64) -> Plan {
-    let costs = costs(scenario, capacity * scenario.capacity);
+fn priced(scenario: &Scenario, load: &Load, capacity: f64, misses: f64, lead: f64) -> Plan {
+    let times = Times::of(scenario, lead);
+    let costs = costs(scenario, capacity * scenario.capacity, times);
     let may_miss = (1.0 - scenario.slo.attainment) * misses * load.requests();
     let (mut low, mut high) = PRICES;
     let mut ready = schedule::cheapest(load, &costs, high).0;
@@ -174,18 +189,14 @@ fn priced(scenario: &Scenario, load: &Load, capacity: f64, misses: f64) -> Plan 
             }
         }
     }
-    Plan { steps: asked(scenario, &ready, load.seconds), capacity, misses }
+    Plan { steps: asked(scenario, &ready, load.seconds, times), capacity, misses, lead }
 }
 
 /// When replicas must be asked for to be ready as scheduled: the most that is needed within the time that a replica of the
 /// pool takes.
-fn asked(scenario: &Scenario, ready: &[u32], seconds: f64) -> Vec<(f64, u32)> {
-    let startup = &scenario.model.startup;
-    let pools = &scenario.model.pools;
-    let load = startup.container_start_seconds + interpolate(&startup.model_load_quantiles, LEAD_QUANTILE);
-    let boot = pools.cloud_boot_seconds * (LEAD_NORMAL * pools.cloud_boot_sigma).exp();
+fn asked(scenario: &Scenario, ready: &[u32], seconds: f64, times: Times) -> Vec<(f64, u32)> {
     let within = |lead: f64| most_within(ready, (lead / seconds).ceil() as usize);
-    let (soon, later) = (within(load), within(load + boot));
+    let (soon, later) = (within(times.load), within(times.load + times.boot));
     let mut steps: Vec<(f64, u32)> = Vec::new();
     for (bucket, (soon, later)) in soon.into_iter().zip(later).enumerate() {
         // On premises only the near future counts, past it the far one too.
@@ -214,18 +225,33 @@ fn most_within(values: &[u32], ahead: usize) -> Vec<u32> {
     most
 }
 
-fn costs(scenario: &Scenario, capacity: f64) -> Costs {
+/// Seconds that are planned with, from a node to ready and from a request for a node to the node.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    load: f64,
+    boot: f64,
+}
+
+impl Times {
+    fn of(scenario: &Scenario, quantile: f64) -> Self {
+        let model = &scenario.model;
+        let load = model.startup.container_start_seconds + interpolate(&model.startup.model_load_quantiles, quantile);
+        let deviations = Normal::standard().inverse_cdf(quantile);
+        let boot = model.pools.cloud_boot_seconds * (deviations * model.pools.cloud_boot_sigma).exp();
+        Self { load, boot }
+    }
+}
+
+fn costs(scenario: &Scenario, capacity: f64, times: Times) -> Costs {
     let model = &scenario.model;
     let pools = &model.pools;
-    let load = model.startup.container_start_seconds + interpolate(&model.startup.model_load_quantiles, LEAD_QUANTILE);
-    let boot = pools.cloud_boot_seconds * (LEAD_NORMAL * pools.cloud_boot_sigma).exp();
     Costs {
         on_premises: scenario.on_premises,
         replicas: (scenario.min, scenario.max),
         initial: scenario.initial(),
         cloud_price: pools.cloud_price / pools.on_premises_price,
-        on_premises_start: load,
-        cloud_start: boot + load,
+        on_premises_start: times.load,
+        cloud_start: times.load + times.boot,
         cloud_release: pools.cloud_release_seconds,
         drain: DRAIN_SECONDS.min(model.serving.drain_grace_seconds),
         capacity,
