@@ -14,7 +14,7 @@ use super::{
     policy::Autoscaler,
     simulation::{Scenario, simulate},
     tidegate::Tidegate,
-    tune::{Knob, tune},
+    tune::{Knob, Tuner},
 };
 use crate::engine::Policy;
 
@@ -77,7 +77,8 @@ impl Name {
             Self::Kpa => Knob::KPA,
             Self::Fixed => Knob::fixed(scenario.max),
         };
-        tune(scenario, knob, scenario.slo.attainment, seed, |outcome| done(&outcome.settings)).contender
+        let mut tuner = Tuner::new(scenario, knob, seed);
+        tuner.thriftiest(scenario.slo.attainment, |outcome| done(&outcome.settings)).contender
     }
 }
 
