@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub mod adapter;
 pub mod demo;
+pub mod replay;
 
 /// A GPU autoscaler for LLM inference on Kubernetes.
 ///
@@ -22,6 +23,7 @@ pub struct Cli {
 enum Command {
     Adapter(Box<adapter::Args>),
     Demo(demo::Args),
+    Replay(Box<replay::Args>),
     /// Print a shell completion script.
     ///
     /// For bash: source <(tidegate completions bash)
@@ -38,6 +40,7 @@ impl Cli {
         let result = match self.command {
             Command::Adapter(args) => adapter::run(*args),
             Command::Demo(args) => demo::run(&args),
+            Command::Replay(args) => replay::run(&args),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "tidegate", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)

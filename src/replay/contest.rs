@@ -21,7 +21,7 @@ use super::{
     policy::Autoscaler,
     simulation::{Scenario, simulate},
     tidegate::Tidegate,
-    tune::{Knob, tune},
+    tune::{Knob, Tuner},
 };
 use crate::engine::Policy;
 
@@ -91,7 +91,8 @@ impl Name {
             Self::Fixed => Knob::fixed(scenario.max),
             Self::Oracle => return Contender::Oracle(Arc::new(oracle::plan(scenario, seed))),
         };
-        tune(scenario, knob, scenario.slo.attainment, seed, |outcome| done(&outcome.settings)).contender
+        let mut tuner = Tuner::new(scenario, knob, seed);
+        tuner.thriftiest(scenario.slo.attainment, |outcome| done(&outcome.settings)).contender
     }
 }
 
