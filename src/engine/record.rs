@@ -150,7 +150,7 @@ mod tests {
     }
 
     /// A recording of so many steps, 15 s apart, of a load that rises.
-    fn recording(steps: usize) -> Vec<String> {
+    fn recording(steps: i32) -> Vec<String> {
         let policy = Policy::default();
         let mut state = State::default();
         let begin = Line::Begin {
@@ -161,9 +161,9 @@ mod tests {
         };
         let mut lines = vec![serde_json::to_string(&begin).expect("JSON")];
         for i in 0..steps {
-            let at = Timestamp::from_second(1_700_000_000 + 15 * i as i64).expect("in range");
+            let at = Timestamp::from_second(1_700_000_000 + i64::from(15 * i)).expect("in range");
             // Thirds have no short form: what is read back must be the same to the last bit.
-            let observation = observation(at, 10.0 + i as f64 / 3.0);
+            let observation = observation(at, 10.0 + f64::from(i) / 3.0);
             let (next, decision) = decide(state, &observation, &policy, at);
             state = next;
             let service = "prod/chat".into();

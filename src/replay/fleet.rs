@@ -377,8 +377,8 @@ impl Fleet {
 fn first_to_go(a: &Pod, b: &Pod, release: &Release, now: f64) -> Ordering {
     let cost = |pod: &Pod| match release {
         Release::Chance => 0,
-        Release::Ordered(Some(uid)) if *uid == pod.uid => i64::MIN,
-        Release::Ordered(_) => -(pod.place.map_or(0, Place::pool) as i64),
+        Release::Ordered(Some(uid)) if *uid == pod.uid => 0,
+        Release::Ordered(_) => 1 + CLOUD - pod.place.map_or(ON_PREMISES, Place::pool),
     };
     // Younger first, but only by powers of two of the age in nanoseconds.
     let age = |since: Option<f64>| since.map_or(-1, |since| ((now - since) * 1e9).max(1.0).log2() as i64);

@@ -70,7 +70,7 @@ pub fn summarize(outcomes: &[Outcome]) -> Vec<Summary<'_>> {
         match summaries.iter_mut().find(|summary| summary.name == outcome.name) {
             Some(summary) => summary.outcomes.push(outcome),
             None => {
-                summaries.push(Summary { name: &outcome.name, settings: &outcome.settings, outcomes: vec![outcome] })
+                summaries.push(Summary { name: &outcome.name, settings: &outcome.settings, outcomes: vec![outcome] });
             }
         }
     }

@@ -81,4 +81,8 @@ impl Autoscaler for Tidegate {
     fn demand(&self) -> Option<f64> {
         self.last.as_ref()?.demand
     }
+
+    fn cannot_tell(&self) -> bool {
+        self.last.as_ref().is_some_and(|decision| decision.flags.cannot_tell.is_some())
+    }
 }

@@ -1,5 +1,7 @@
 //! The cheapest setting of a baseline that still keeps the bounds on a trace: a rival that knows the trace beforehand.
 
+use std::collections::BTreeMap;
+
 use super::{contest::Contender, outcome::Outcome, simulation::Scenario};
 
 /// A setting that is turned, in whole steps from cautious to thrifty.
@@ -38,31 +40,52 @@ pub struct Tuned {
     pub keeps: bool,
 }
 
-/// Finds the thriftiest setting with at least this attainment, by halving: thriftier is taken to attain less. Where chance
-/// breaks that order, a setting next to the best one may be found.
-pub fn tune(scenario: &Scenario, knob: Knob, attainment: f64, seed: u64, done: impl Fn(&Outcome)) -> Tuned {
-    let try_step = |step: i64| {
-        let contender = (knob.make)(step);
-        let outcome = contender.play(scenario, "", seed);
-        done(&outcome);
-        let keeps = outcome.figures.slo_attainment >= attainment;
-        Tuned { contender, outcome, keeps }
-    };
-    let mut best = try_step(knob.first);
-    let (mut low, mut high) = (knob.first, knob.last + 1);
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        let tried = try_step(middle);
-        if tried.keeps {
-            low = middle;
-        } else {
-            high = middle;
-        }
-        if better(&tried, &best) {
-            best = tried;
-        }
+/// Tries settings of one baseline on one scenario, each once.
+#[derive(Debug)]
+pub struct Tuner<'a> {
+    scenario: &'a Scenario,
+    knob: Knob,
+    seed: u64,
+    tried: BTreeMap<i64, Outcome>,
+}
+
+impl<'a> Tuner<'a> {
+    /// Nothing has been tried yet.
+    #[must_use]
+    pub fn new(scenario: &'a Scenario, knob: Knob, seed: u64) -> Self {
+        Self { scenario, knob, seed, tried: BTreeMap::new() }
     }
-    best
+
+    /// Finds the thriftiest setting with at least this attainment, by halving: thriftier is taken to attain less. Where
+    /// chance breaks that order, a setting next to the best one may be found. `done` is told of each run.
+    pub fn thriftiest(&mut self, attainment: f64, done: impl Fn(&Outcome)) -> Tuned {
+        let mut best = self.attempt(self.knob.first, attainment, &done);
+        let (mut low, mut high) = (self.knob.first, self.knob.last + 1);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            let tried = self.attempt(middle, attainment, &done);
+            if tried.keeps {
+                low = middle;
+            } else {
+                high = middle;
+            }
+            if better(&tried, &best) {
+                best = tried;
+            }
+        }
+        best
+    }
+
+    fn attempt(&mut self, step: i64, attainment: f64, done: &impl Fn(&Outcome)) -> Tuned {
+        let contender = (self.knob.make)(step);
+        let (scenario, seed) = (self.scenario, self.seed);
+        let outcome = self.tried.entry(step).or_insert_with(|| {
+            let outcome = contender.play(scenario, "", seed);
+            done(&outcome);
+            outcome
+        });
+        Tuned { keeps: outcome.figures.slo_attainment >= attainment, outcome: outcome.clone(), contender }
+    }
 }
 
 /// One that keeps the bound before one that does not; of two that do the cheaper, of two that do not the one that attains

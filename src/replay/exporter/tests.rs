@@ -43,8 +43,7 @@ fn the_other_curves_have_the_stated_values_and_idle_is_a_true_zero() {
 
 /// Reads a replica that computes one endless answer for so many scrapes.
 fn readings(exporter: &Exporter, scrapes: usize) -> Vec<Option<f64>> {
-    let mut model = Model::default();
-    model.exporter = exporter.clone();
+    let model = Model { exporter: exporter.clone(), ..Model::default() };
     let rates = Rates::new(&model);
     let mut random = Random::new(11, 0);
     let mut replica = Replica::new(0.0);

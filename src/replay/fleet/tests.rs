@@ -1,3 +1,5 @@
+use Stage::{Pending, Ready, Starting};
+
 use super::*;
 
 const CHANCE: Release = Release::Chance;
@@ -63,7 +65,6 @@ fn pods_go_on_premises_first_and_the_overflow_waits_for_nodes() {
     let mut fleet = Fleet::new(&Model::default(), 3, 1, 1);
     fleet.scale(5, &CHANCE, 10.0);
     let stages = |fleet: &Fleet| fleet.pods().iter().map(Pod::stage).collect::<Vec<_>>();
-    use Stage::{Pending, Ready, Starting};
     assert_eq!(stages(&fleet), [Ready, Starting, Starting, Pending, Pending]);
     assert_eq!((fleet.cloud_nodes(), fleet.room()), (2, [Room::Fixed(0), Room::Elastic(0)]));
     let ready = run(&mut fleet, 1_000.0);

@@ -90,9 +90,9 @@ fn bad_rows_are_counted_and_named_and_more_than_one_in_a_hundred_refuses_the_fil
 
 #[test]
 fn a_rate_that_is_no_number_is_a_bad_row_and_never_zero() {
-    let rows: String = (0..300).map(|i| format!("{},5\n", i * 60)).collect();
+    let rows = (0..300).map(|i| format!("{},5", i * 60)).collect::<Vec<_>>().join("\n");
     for bad in ["NaN", "-1", "inf", ""] {
-        let text = format!("time,rate\n{rows}18000,{bad}\n18060,5\n");
+        let text = format!("time,rate\n{rows}\n18000,{bad}\n18060,5\n");
         let trace = parse(&text).unwrap();
         assert_eq!(trace.bad.count, 1, "{bad}");
         let Load::Rates(rates) = trace.load else { panic!("rates") };
@@ -109,8 +109,8 @@ fn a_trace_without_load_is_refused() {
 
 #[test]
 fn rows_out_of_order_are_sorted_and_a_second_rate_for_one_time_is_bad() {
-    let rows: String = (0..200).rev().map(|i| format!("{},{i}\n", i * 60)).collect();
-    let trace = parse(&format!("time,rate\n{rows}0,7\n")).unwrap();
+    let rows = (0..200).rev().map(|i| format!("{},{i}", i * 60)).collect::<Vec<_>>().join("\n");
+    let trace = parse(&format!("time,rate\n{rows}\n0,7\n")).unwrap();
     assert_eq!(trace.bad.count, 1);
     let Load::Rates(rates) = trace.load else { panic!("rates") };
     assert!(rates.is_sorted_by(|a, b| a.0 < b.0) && rates.len() == 200);
