@@ -41,6 +41,8 @@ mod pods;
 mod readers;
 mod services;
 
+pub(crate) use readers::highest_target;
+
 #[cfg(test)]
 pub(crate) mod scene;
 #[cfg(test)]

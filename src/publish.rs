@@ -23,6 +23,7 @@ mod external;
 mod lookup;
 pub mod passthrough;
 mod rows;
+mod selection;
 mod words;
 
 #[cfg(test)]

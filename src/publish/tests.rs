@@ -100,6 +100,59 @@ fn r9_too_few_known_pods_of_a_selection_are_no_answer_and_r5_one_that_cannot_be_
     assert_eq!(list(&helpers, "pods", app, now()).unwrap().len(), 2, "pods without a GPU have nothing to report");
 }
 
+/// The HPA counts a missing pod as 0 while the others ask for more than the target, and as the target while they ask for
+/// less: above it they can do nothing but add.
+#[test]
+fn r5_a_pod_that_cannot_be_attributed_is_left_out_only_while_the_others_can_do_nothing_but_add() {
+    const GPU: &str = "DCGM_FI_DEV_GPU_UTIL";
+    let app = "app=isvc.llm-predictor";
+    let own = |target| ("llm-predictor", SM, target);
+    let cases: [(&str, f64, &[(&str, &str, f64)], &str, Option<&str>); 14] = [
+        ("above the target", 90.0, &[own(50.0)], app, None),
+        ("a thousandth above", 50.001, &[own(50.0)], app, None),
+        ("at the target: the HPA counts the missing one as 0 and removes", 50.0, &[own(50.0)], app, Some("target 50:")),
+        ("less than a thousandth above", 50.0004, &[own(50.0)], app, Some("target 50:")),
+        ("below", 10.0, &[own(50.0)], app, Some("target 50:")),
+        ("idle", 0.0, &[own(50.0)], app, Some("target 50:")),
+        ("nobody decides on it", 90.0, &[], app, Some("no HPA is known")),
+        ("an HPA that reads something else", 90.0, &[("llm-predictor", GPU, 50.0)], app, Some("no HPA is known")),
+        ("two that agree", 90.0, &[own(50.0), own(50.0)], app, None),
+        ("two that differ: above both", 90.0, &[own(50.0), own(80.0)], app, None),
+        ("two that differ: between them", 60.0, &[own(50.0), own(80.0)], app, Some("target 80:")),
+        ("another Deployment's HPA has no say", 60.0, &[own(50.0), ("other", SM, 95.0)], app, None),
+        (
+            "asked by another selector: all have",
+            60.0,
+            &[own(50.0), ("other", SM, 95.0)],
+            "app in (isvc.llm-predictor)",
+            Some("target 95:"),
+        ),
+        ("asked by another selector: above all", 97.0, &[own(50.0), ("other", SM, 95.0)], "app,app!=other", None),
+    ];
+    for (case, value, hpas, objects, refused) in cases {
+        let names = ["llm-predictor-0", "llm-predictor-1", "llm-predictor-2"];
+        let mut scene = Scene::new().service("llm-predictor").service("other").ready(&names);
+        for (i, (deployment, metric, target)) in hpas.iter().enumerate() {
+            scene = scene.hpa(&format!("hpa-{i}"), deployment, metric, *target);
+        }
+        let lines = [0, 1].map(|i| format!("SM llm-predictor-{i} card{i}#1 {value}"));
+        let scene = scene.page(&[&lines[0], &lines[1], "SM llm-predictor-2 c#1 0", "GPU - c 95"]);
+        let answer = list(&snapshot(&scene), "pods", objects, now());
+        if let Some(why) = refused {
+            let message = message(answer);
+            assert!(message.contains("llm-predictor-2: attribution failed: card c is 95% busy"), "{case}: {message}");
+            assert!(message.contains(why), "{case}: {message}");
+        } else {
+            assert_eq!(answer.unwrap().len(), 2, "{case}");
+            for unsynced in ["horizontalpodautoscalers", "deployments"] {
+                let mut scene = scene.clone();
+                scene.view.unsynced.insert(unsynced);
+                assert!(list(&snapshot(&scene), "pods", objects, now()).is_err(), "{case}: {unsynced} unknown");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_form_of_selector_finds_the_same_pods() {
     let snapshot = snapshot(&scene().service("other").ready(&["other-0"]).page(&["SM other-0 d#1 7"]));

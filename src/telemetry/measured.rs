@@ -196,6 +196,7 @@ fn reason(unknown: &Unknown) -> &'static str {
         Unknown::NoReadyPods => "no_ready_pods",
         Unknown::Coverage { .. } => "coverage",
         Unknown::AmbiguousTarget { .. } => "ambiguous_target",
+        Unknown::BlindSelection { .. } => "blind_selection",
         Unknown::ClusterUnknown(_) => "cluster_unknown",
         Unknown::Ambiguous(_) => "ambiguous",
     }
