@@ -4,12 +4,19 @@
 //! of one core, but no longer than [`LONGEST_REST`]: where the processor is shared and a turn takes long by the clock, a
 //! rest in proportion would let the snapshot grow old for nothing.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
 use super::{Publisher, Snapshot};
-use crate::{clock::Clock, cluster::View, config, gpu::Vocabulary, scrape};
+use crate::{
+    attribution::remember,
+    clock::Clock,
+    cluster::{ObjectKey, View},
+    config,
+    gpu::Vocabulary,
+    scrape,
+};
 
 /// A snapshot is replaced at least this often, so that ages and reasons stay current when nothing else changes.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -54,11 +61,12 @@ impl Cycle {
     ) {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut scrape_changes = self.store.changes();
+        let mut remembered = BTreeSet::new();
         loop {
             let began = Instant::now();
             scrape_changes.mark_unchanged();
             cluster_changes.mark_unchanged();
-            self.turn(view());
+            self.turn(view(), &mut remembered);
             let rest = rest(began.elapsed());
             tokio::select! {
                 () = &mut shutdown => return,
@@ -74,11 +82,12 @@ impl Cycle {
         }
     }
 
-    fn turn(&self, view: Arc<View>) {
+    fn turn(&self, view: Arc<View>, remembered: &mut BTreeSet<ObjectKey>) {
         let began = Instant::now();
         let batches: Vec<_> = self.store.snapshot().batches().cloned().collect();
-        let vocabulary = Arc::clone(&self.vocabulary);
-        let mut snapshot = Snapshot::build(&batches, view, vocabulary, &self.aggregate, self.clock.now(), self.max_age);
+        let (vocabulary, now) = (Arc::clone(&self.vocabulary), self.clock.now());
+        let mut snapshot = Snapshot::build(&batches, view, vocabulary, &self.aggregate, remembered, now, self.max_age);
+        remember(remembered, &snapshot.readings, &snapshot.view);
         snapshot.took = began.elapsed();
         self.publisher.publish(snapshot);
     }

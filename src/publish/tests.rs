@@ -2,14 +2,17 @@
 
 #![expect(clippy::float_cmp, reason = "the values are exact, or must be the same to the bit")]
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use apiservice::{CustomMetric, ExternalMetricName, MetricValue, Provider as _, Resource, Scope, Selector, Status};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Publisher, Snapshot};
 use crate::{
-    attribution::scene::{MAX_AGE, SM, Scene, ago, key, now, vocabulary},
+    attribution::{
+        remember,
+        scene::{MAX_AGE, SM, Scene, ago, key, now, vocabulary},
+    },
     clock::Clock,
     cluster::{Deployment, PodState},
 };
@@ -342,6 +345,36 @@ fn external_answers_one_item_for_each_service_and_nothing_if_one_is_unknown() {
     );
 }
 
+/// Nothing says of `shared` that it uses a GPU but what an exporter reported: no InferenceService, no GPU of its own, no HPA.
+#[test]
+fn a_service_that_only_its_readings_make_one_stays_in_the_external_list_when_its_exporter_restarts() {
+    let pods = |scene: Scene| scene.pod("shared-0", PodState::Ready, 0).pod("helper-0", PodState::Ready, 0);
+    let mut scene = pods(scene().service("shared").service("helper")).page(&["SM shared-0 z#1 20"]);
+    let both = external(&snapshot(&scene), SM, "").unwrap();
+    assert_eq!(both.iter().map(|(_, value)| value).sum::<f64>(), 66.75);
+    let mut remembered = BTreeSet::new();
+    remember(&mut remembered, &scene.readings(), &scene.view);
+    assert!(!remembered.contains(&key("helper")), "what never had a reading is no service");
+
+    scene.pages.pop();
+    scene.remembered = remembered.clone();
+    let why = message(external(&snapshot(&scene), SM, ""));
+    assert!(why.contains("services in prod: shared: no exporter reports it"), "never the sum of the others: {why}");
+    remember(&mut remembered, &scene.readings(), &scene.view);
+    assert!(remembered.contains(&key("shared")), "for as long as the Deployment exists");
+
+    let mut lost = scene.view.clone();
+    lost.deployments.clear();
+    lost.unsynced.insert("deployments");
+    remember(&mut remembered, &crate::attribution::Readings::default(), &lost);
+    assert!(remembered.contains(&key("shared")), "a watch that is broken says nothing about what exists");
+    scene.view.deployments.remove(&key("shared"));
+    remember(&mut remembered, &scene.readings(), &scene.view);
+    scene.remembered = remembered.clone();
+    assert_eq!(external(&snapshot(&scene), SM, "").unwrap().len(), 1);
+    assert!(!remembered.contains(&key("shared")), "and no longer");
+}
+
 #[test]
 fn other_namespaces_are_never_answered_from() {
     let snapshot = snapshot(&scene());
@@ -426,7 +459,8 @@ async fn r12_a_publisher_that_has_measured_nothing_answers_nothing() {
     scene.pages[0].measured = now;
     let batches: Vec<_> = scene.pages.iter().cloned().map(Arc::new).collect();
     let snapshot = |max_age| {
-        Snapshot::build(&batches, Arc::new(scene.view.clone()), Arc::new(vocabulary()), &scene.settings, now, max_age)
+        let (view, families) = (Arc::new(scene.view.clone()), Arc::new(vocabulary()));
+        Snapshot::build(&batches, view, families, &scene.settings, &scene.remembered, now, max_age)
     };
     publisher.publish(snapshot(Duration::from_mins(10)));
     assert_eq!(ask().await.unwrap().value.as_f64(), 33.5);

@@ -289,7 +289,10 @@ async fn a_certificate_before_any_trust_was_read_is_told_to_come_back_and_is_not
     for path in ["/apis", "/apis/custom.metrics.k8s.io/v1beta2", POD] {
         let answer = client.get(path, &[]).await;
         assert_eq!(answer.code, 503, "{path}: {answer:?}");
-        assert_eq!((&answer.json()["kind"], &answer.json()["reason"]), (&json!("Status"), &json!("ServiceUnavailable")));
+        assert_eq!(
+            (&answer.json()["kind"], &answer.json()["reason"]),
+            (&json!("Status"), &json!("ServiceUnavailable"))
+        );
         assert!(answer.json()["message"].as_str().unwrap().starts_with("the server is starting"), "{answer:?}");
         assert!(!answer.head.contains("retry-after"), "{answer:?}");
     }

@@ -13,13 +13,13 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::watch,
     time::{Instant, sleep_until, timeout, timeout_at},
 };
-use rustls::pki_types::CertificateDer;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::ServiceExt;
 
@@ -215,11 +215,7 @@ fn head_bytes(request: &Request<Body>) -> usize {
     path + headers.sum::<usize>()
 }
 
-async fn answer(
-    request: Request<Body>,
-    shared: Arc<Shared>,
-    activity: Arc<Activity>,
-) -> Response {
+async fn answer(request: Request<Body>, shared: Arc<Shared>, activity: Arc<Activity>) -> Response {
     activity.begin();
     let _under_way = UnderWay(activity);
     let received = Instant::now();

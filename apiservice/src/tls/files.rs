@@ -40,9 +40,8 @@ impl CertificateFiles {
     }
 
     fn read(&self) -> Result<Content, TlsError> {
-        let read = |path: &PathBuf| {
-            files::read(path).map_err(|error| TlsError::Unreadable { path: path.clone(), error })
-        };
+        let read =
+            |path: &PathBuf| files::read(path).map_err(|error| TlsError::Unreadable { path: path.clone(), error });
         Ok(Content { certificate: read(&self.certificate)?, key: read(&self.key)? })
     }
 }
