@@ -150,14 +150,15 @@ impl Authenticator {
         let Some(trust) = self.trust.current() else {
             return Err(AuthenticationError::NotReady);
         };
-        let Proof { proxy, client } = peer.proof(&trust);
-        if let (Some(front_proxy), Ok(())) = (&trust.request_header, &proxy)
+        let proof = peer.proof(&trust);
+        let Proof { proxy, client } = &*proof;
+        if let (Some(front_proxy), Ok(())) = (&trust.request_header, proxy)
             && let Some(user) = front_proxy.user(headers)?
         {
             return Ok(user);
         }
-        client.map_err(|why| {
-            let proxy = proxy.err().unwrap_or_else(|| "the front proxy named no user".into());
+        client.clone().map_err(|why| {
+            let proxy = proxy.as_ref().err().map_or("the front proxy named no user", String::as_str);
             AuthenticationError::Invalid(format!("as front proxy: {proxy}; as client: {why}"))
         })
     }

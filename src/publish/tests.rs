@@ -103,6 +103,9 @@ fn r9_too_few_known_pods_of_a_selection_are_no_answer_and_r5_one_that_cannot_be_
     assert_eq!(list(&helpers, "pods", app, now()).unwrap().len(), 2, "pods without a GPU have nothing to report");
 }
 
+/// The Deployment that an HPA scales, the metric that it reads, and its target.
+type Hpa = (&'static str, &'static str, f64);
+
 /// The HPA counts a missing pod as 0 while the others ask for more than the target, and as the target while they ask for
 /// less: above it they can do nothing but add.
 #[test]
@@ -110,7 +113,7 @@ fn r5_a_pod_that_cannot_be_attributed_is_left_out_only_while_the_others_can_do_n
     const GPU: &str = "DCGM_FI_DEV_GPU_UTIL";
     let app = "app=isvc.llm-predictor";
     let own = |target| ("llm-predictor", SM, target);
-    let cases: [(&str, f64, &[(&str, &str, f64)], &str, Option<&str>); 14] = [
+    let cases: [(&str, f64, &[Hpa], &str, Option<&str>); 14] = [
         ("above the target", 90.0, &[own(50.0)], app, None),
         ("a thousandth above", 50.001, &[own(50.0)], app, None),
         ("at the target: the HPA counts the missing one as 0 and removes", 50.0, &[own(50.0)], app, Some("target 50:")),

@@ -125,8 +125,8 @@ fn measured(out: &mut Vec<u8>, time: Timestamp, window_key: &[u8], window: Optio
 
 /// A string in quotes. Names that Kubernetes allows have nothing to escape; what has goes the long way.
 fn text(out: &mut Vec<u8>, text: &str) {
-    // No early end, so that it is done many bytes at a time.
-    let plain = text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'));
+    // Counted to the end instead of stopping at the first, so that it is done many bytes at a time.
+    let plain = text.bytes().filter(|byte| matches!(byte, 0..b' ' | b'"' | b'\\')).count() == 0;
     if plain {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
