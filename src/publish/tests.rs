@@ -106,6 +106,9 @@ fn r9_too_few_known_pods_of_a_selection_are_no_answer_and_r5_one_that_cannot_be_
 /// The Deployment that an HPA scales, the metric that it reads, and its target.
 type Hpa = (&'static str, &'static str, f64);
 
+/// What it is, what the other two pods read, the HPAs, the question's selector, and what a refusal says.
+type BlindCase<'a> = (&'a str, f64, &'a [Hpa], &'a str, Option<&'a str>);
+
 /// The HPA counts a missing pod as 0 while the others ask for more than the target, and as the target while they ask for
 /// less: above it they can do nothing but add.
 #[test]
@@ -113,7 +116,7 @@ fn r5_a_pod_that_cannot_be_attributed_is_left_out_only_while_the_others_can_do_n
     const GPU: &str = "DCGM_FI_DEV_GPU_UTIL";
     let app = "app=isvc.llm-predictor";
     let own = |target| ("llm-predictor", SM, target);
-    let cases: [(&str, f64, &[Hpa], &str, Option<&str>); 14] = [
+    let cases: [BlindCase<'_>; 14] = [
         ("above the target", 90.0, &[own(50.0)], app, None),
         ("a thousandth above", 50.001, &[own(50.0)], app, None),
         ("at the target: the HPA counts the missing one as 0 and removes", 50.0, &[own(50.0)], app, Some("target 50:")),
