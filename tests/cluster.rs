@@ -32,3 +32,4 @@ mod reading;
 mod restart;
 mod scaling;
 mod servers;
+mod self_made;
