@@ -90,6 +90,12 @@ pub enum AgentError {
         /// Why.
         source: std::io::Error,
     },
+    /// Processes could be taken for others.
+    #[error(
+        "--proc-root {}: these are a container's own processes, and NVML names the host's: set hostPID: true in the pod",
+        .0.display()
+    )]
+    PidNamespace(PathBuf),
     /// The certificate.
     #[error("--tls-cert-file, --tls-key-file: {0}")]
     Tls(#[from] TlsError),
@@ -154,12 +160,17 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), AgentError> {
     let Settings { listen, node, interval, proc_root, pod_resources, certificate, token_file } = settings;
+    let processes = Processes::new(proc_root.clone());
+    // Without a cluster nothing is attributed, and so nothing can be attributed wrongly.
+    if client.is_some() && processes.are_a_containers_own() {
+        return Err(AgentError::PidNamespace(proc_root));
+    }
     let listener = TcpListener::bind(listen).await.map_err(|source| AgentError::Bind { address: listen, source })?;
     tracing::info!(address = %listener.local_addr()?, node = %node.name, "serving /metrics and /healthz");
     let pods = Arc::new(Pods::default());
     let kubelet = Arc::new(Kubelet::default());
     let state = Arc::new(State::new(interval, Arc::clone(&pods), Arc::clone(&kubelet)));
-    let sampler = Sampler::new(driver, Processes::new(proc_root), Arc::clone(&pods), Arc::clone(&kubelet));
+    let sampler = Sampler::new(driver, processes, Arc::clone(&pods), Arc::clone(&kubelet));
     let routes = server::routes(Arc::clone(&state), node.clone(), token_file)?;
     let serve = async {
         match certificate {

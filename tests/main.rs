@@ -2,3 +2,11 @@
 
 mod cluster;
 mod dashboards;
+
+/// What `tests/gpu/run` needs no card for.
+#[expect(dead_code, reason = "only the reading of nvidia-smi's table runs here")]
+#[path = "gpu"]
+mod gpu {
+    mod pmon;
+    mod pmon_tests;
+}

@@ -38,6 +38,13 @@ impl Processes {
         Self { root }
     }
 
+    /// Whether the folder shows a container's own processes instead of the host's: then the first of them is in our own
+    /// cgroup, and the ids that NVML gives may be those of others. Says no where it cannot tell.
+    pub fn are_a_containers_own(&self) -> bool {
+        let cgroup = |process: &str| std::fs::read(self.root.join(process).join("cgroup")).ok();
+        cgroup("1").zip(cgroup("self")).is_some_and(|(first, own)| first == own)
+    }
+
     /// Looks at one process.
     ///
     /// # Errors
@@ -115,6 +122,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::agent::testing::Folder;
 
     #[test]
     fn stat_is_read_as_its_manual_says_whatever_the_command_is_called() {
@@ -140,6 +148,24 @@ mod tests {
         let own = processes.look(std::process::id()).unwrap();
         assert!(!own.zombie && own.started > 0, "{own:?}");
         assert_eq!(processes.look(u32::MAX).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_containers_own_processes_are_told_from_the_hosts() {
+        // As a reader in a cgroup namespace of its own sees itself, and the host's first process.
+        for (own, first, expected) in [
+            ("0::/\n", "0::/../../../../init.scope\n", false),
+            ("0::/\n", "0::/\n", true),
+            ("4:memory:/kubepods/pod1/a\n", "4:memory:/\n", false),
+            ("4:memory:/kubepods/pod1/a\n", "4:memory:/kubepods/pod1/a\n", true),
+        ] {
+            let folder = Folder::new();
+            folder.file("self/cgroup", own);
+            let processes = Processes::new(folder.0.clone());
+            assert!(!processes.are_a_containers_own(), "it cannot tell");
+            folder.file("1/cgroup", first);
+            assert_eq!(processes.are_a_containers_own(), expected, "{own}{first}");
+        }
     }
 
     proptest! {
