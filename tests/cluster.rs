@@ -6,6 +6,7 @@
 
 // The harness.
 mod adapter;
+mod agents;
 mod controlplane;
 mod kubectl;
 mod kwok;
@@ -28,8 +29,9 @@ mod groundwork;
 mod hpa_model;
 mod many_pods;
 mod own_metrics;
+mod policies;
 mod reading;
 mod restart;
 mod scaling;
-mod servers;
 mod self_made;
+mod servers;

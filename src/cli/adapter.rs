@@ -174,7 +174,7 @@ pub(super) async fn client(kubeconfig: Option<PathBuf>) -> anyhow::Result<kube::
 }
 
 /// Completes at SIGTERM or SIGINT.
-async fn signal() {
+pub(super) async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {

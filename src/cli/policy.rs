@@ -165,7 +165,8 @@ mod tests {
              spec: {targetRef: {kind: InferenceService, name: llm}, minReplicas: 2, maxReplicas: 12}\n",
         )
         .unwrap();
-        let args = |kubernetes| Hpa { name: None, namespace: None, file: Some(file.clone()), kubernetes, kubeconfig: None };
+        let args =
+            |kubernetes| Hpa { name: None, namespace: None, file: Some(file.clone()), kubernetes, kubeconfig: None };
         let follower = follower(args(None)).unwrap();
         assert_eq!((&*follower.deployment, &*follower.namespace), ("llm-predictor", "prod"));
         assert_eq!((follower.min, follower.max, follower.tolerance), (2, 12, true));

@@ -200,3 +200,10 @@ fn histograms(
     }
     Ok(())
 }
+
+#[cfg(test)]
+impl Meters {
+    pub(super) fn gpu_seconds(&self) -> f64 {
+        self.gpu_seconds.values().sum()
+    }
+}

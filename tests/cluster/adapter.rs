@@ -36,6 +36,9 @@ pub const NAMESPACE: &str = "kube-system";
 /// See [`NAMESPACE`].
 pub const SERVICE: &str = "tidegate";
 
+/// How long the Lease lasts by which one adapter is chosen to write.
+pub const LEASE_SECONDS: u64 = 5;
+
 /// Exporters are found as pods with this label, at their port of this name.
 pub const EXPORTER_LABEL: &str = "tidegate.test/exporter";
 /// The label's value where the pages' own timestamps are not trusted, which is the default.
@@ -51,7 +54,7 @@ pub struct Adapter {
     plane: &'static ControlPlane,
     process: Mutex<Option<Part>>,
     /// A copy: whoever builds meanwhile does not change what is tested.
-    program: PathBuf,
+    pub program: PathBuf,
     /// Port of the metrics APIs on 127.0.0.1.
     pub port: u16,
     /// Port of its own metrics on 127.0.0.1.
@@ -139,6 +142,20 @@ impl Adapter {
         Ok(())
     }
 
+    /// Another replica: it decides as this one does, and nobody asks it. It ends with what is returned.
+    pub fn companion(&self) -> Result<Part, String> {
+        let folder = self.plane.folder();
+        let [port, telemetry] = free_ports();
+        fs::write(folder.join("companion.yaml"), config(folder, port, telemetry)).map_err(|error| error.to_string())?;
+        let flags = |name: &str, file: &str| [name.into(), folder.join(file).display().to_string()];
+        let arguments = [
+            &["adapter".into()][..],
+            &flags("--config", "companion.yaml"),
+            &flags("--kubeconfig", "tidegate-adapter.yaml"),
+        ];
+        Part::start("companion", folder, &self.program, &arguments.concat())
+    }
+
     /// `kill -9`.
     pub fn kill(&self) {
         if let Some(mut process) = self.process.lock().take() {
@@ -192,9 +209,11 @@ fn config(folder: &Path, port: u16, telemetry: u16) -> String {
     format!(
         "scrape:\n  interval: 1s\n  timeout: 900ms\n  maxAge: 4s\n  pageBytes: 4MiB\n  discover:\n  \
          - {{selector: '{EXPORTER_LABEL}={UNTRUSTED}', port: {EXPORTER_PORT}}}\n  \
-         - {{selector: '{EXPORTER_LABEL}={TRUSTED}', port: {EXPORTER_PORT}, access: {{honorTimestamps: true}}}}\n\
+         - {{selector: '{EXPORTER_LABEL}={TRUSTED}', port: {EXPORTER_PORT}, access: {{honorTimestamps: true}}}}\n  \
+         - {{preset: tidegate-agent}}\n\
          serve:\n  listen: 127.0.0.1:{port}\n  tlsCertFile: {folder}/tidegate.crt\n  tlsKeyFile: {folder}/tidegate.key\n  \
          serviceNamespace: {NAMESPACE}\n  serviceName: {SERVICE}\n\
+         control:\n  tick: 500ms\n  lease: {{duration: {LEASE_SECONDS}s}}\n\
          telemetry:\n  listen: 127.0.0.1:{telemetry}\n  logFilter: info\n"
     )
 }
