@@ -23,6 +23,7 @@ mod workload;
 // The tests.
 mod access;
 mod certificates;
+mod engine;
 mod faults;
 mod fixture;
 mod groundwork;

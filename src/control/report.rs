@@ -223,7 +223,7 @@ impl Reporter {
         for news in events {
             let event = Event {
                 type_: if news.warning { EventType::Warning } else { EventType::Normal },
-                reason: news.reason.to_owned(),
+                reason: news.reason,
                 note: Some(news.note),
                 action: news.action.to_owned(),
                 secondary: None,

@@ -60,7 +60,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::float_cmp, reason = "the values are exact")]
     fn an_hpa_on_our_metrics_gives_bounds_and_target() {
         let default = engine::Policy::default().target_utilization;
         for (metrics, target) in [

@@ -4,6 +4,8 @@
 //! having to edit their policies. Everything that a reader wants to see at a glance has its default written in by the API
 //! server.
 
+#![allow(clippy::duplicated_attributes, reason = "each printer column has a type and a path")]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

@@ -11,7 +11,9 @@ use crate::{
 fn index() -> Index {
     let kinds = [&Kind::MEASURED[..], &Kind::DECIDED].concat();
     let index = Index::new(&crate::config::Aggregate::default(), &kinds);
-    kinds.iter().for_each(|kind| index.reset(*kind, &Scope::Cluster, Vec::new()));
+    for kind in kinds {
+        index.reset(kind, &Scope::Cluster, Vec::new());
+    }
     index
 }
 
