@@ -9,6 +9,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub mod maximum;
+pub mod mean;
+pub mod quantile;
+pub mod weighted;
+
+pub use maximum::Maximum;
+pub use mean::Mean;
+pub use quantile::Quantiles;
+pub use weighted::WeightedQuantiles;
+
 /// One signal of one pod.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

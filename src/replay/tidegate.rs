@@ -41,7 +41,7 @@ impl Autoscaler for Tidegate {
     }
 
     fn sentence(&self) -> String {
-        self.last.as_ref().map(|decision| format!("{:?}", decision.reasons)).unwrap_or_default()
+        self.last.as_ref().map(Decision::sentence).unwrap_or_default()
     }
 
     fn demand(&self) -> Option<f64> {
