@@ -13,6 +13,15 @@ use serde::{Deserialize, Serialize};
 
 mod observe;
 mod room;
+pub mod maximum;
+pub mod mean;
+pub mod quantile;
+pub mod weighted;
+
+pub use maximum::Maximum;
+pub use mean::Mean;
+pub use quantile::Quantiles;
+pub use weighted::WeightedQuantiles;
 
 /// One signal of one pod.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
