@@ -5,15 +5,16 @@
 //! numbers). A part that is missing or does not start fails the tests that need it.
 
 // The harness.
+pub mod account;
 mod adapter;
-mod controlplane;
-mod kubectl;
+pub mod controlplane;
+pub mod kubectl;
 mod kwok;
 mod namespace;
 mod parts;
 mod pki;
 pub mod process;
-mod raw;
+pub mod raw;
 mod timeline;
 pub mod wait;
 mod workload;

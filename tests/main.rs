@@ -1,4 +1,5 @@
 //! The one integration binary; a module per surface.
 
+mod chart;
 mod cluster;
 mod dashboards;

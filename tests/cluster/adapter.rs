@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{
+    account,
     controlplane::{ControlPlane, shared},
-    kubectl,
     process::{Part, free_ports},
     wait::{eventually, eventually_or_error},
 };
@@ -110,9 +110,8 @@ impl Adapter {
         fs::copy(env!("CARGO_BIN_EXE_tidegate"), &program).map_err(|error| error.to_string())?;
         let names = [&format!("{SERVICE}.{NAMESPACE}.svc"), "localhost", "127.0.0.1"];
         let certificate = plane.authority.issue(SERVICE, &[], &names).write(folder, "tidegate");
-        plane.kubeconfig("tidegate-adapter", "tidegate-adapter", &[]);
         fs::write(folder.join("tidegate.yaml"), config(folder, port, telemetry)).map_err(|error| error.to_string())?;
-        kubectl::create(plane, include_str!("adapter_rbac.yaml")).await?;
+        account::create(plane).await?;
         let process = Mutex::new(None);
         let this = Self { plane, process, program, port, telemetry, certificate, calm: RwLock::new(()) };
         this.start()?;
