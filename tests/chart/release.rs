@@ -175,7 +175,6 @@ impl Release {
         let port = self.port;
         let service = json!({"spec": {
             "type": "ExternalName", "externalName": "localhost", "clusterIP": null, "clusterIPs": null,
-            "ports": [{"name": "api", "port": port, "targetPort": port}],
         }});
         let patch = ["patch", "service", RELEASE, "--namespace", RELEASE, "--type=merge", "-p", &service.to_string()];
         kubectl(plane, &patch).await.unwrap();
