@@ -15,7 +15,7 @@ use crate::cluster::process::target;
 pub const RELEASE: &str = "tidegate";
 
 /// A name and values: between them every branch of the templates.
-pub const VALUES: [(&str, &str); 9] = [
+pub const VALUES: [(&str, &str); 11] = [
     ("defaults", "{}"),
     ("cert-manager", "certificates: {mode: certManager}"),
     (
@@ -34,6 +34,12 @@ pub const VALUES: [(&str, &str); 9] = [
     (
         "before another adapter",
         "config: {serve: {passthrough: {url: 'https://prometheus-adapter.monitoring.svc'}}, scrape: {samples: 2000000, discover: []}}",
+    ),
+    ("the node agent", "{agent: {enabled: true, runtimeClassName: ''}, namespace: {create: true}}"),
+    (
+        "the node agent in a namespace of its own",
+        "{agent: {enabled: true, namespace: exporters, args: ['--interval=500ms'], priorityClassName: system-node-critical}, \
+          config: {scrape: {discover: []}, aggregate: {namespaces: [models, exporters]}}}",
     ),
     (
         "everything",

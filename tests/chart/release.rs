@@ -64,13 +64,6 @@ metadata: {name: qwen-chat-0, namespace: models, labels: {app: qwen}}
 spec: {nodeName: gpu-0, containers: [{name: kserve-container, image: vllm, resources: {limits: {nvidia.com/gpu: 1}}}]}
 ";
 
-/// CRDs of others: a file with the path of the Go module that they are read from, and their files in it.
-const CRDS: [(&str, &str); 3] = [
-    ("cert-manager-module", "deploy/crds/cert-manager.io_certificates.yaml"),
-    ("cert-manager-module", "deploy/crds/cert-manager.io_issuers.yaml"),
-    ("prometheus-operator-module", "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"),
-];
-
 /// The API server to which releases go, one at a time: the objects of cluster scope exist once.
 pub struct Stage {
     /// The control plane.
@@ -98,13 +91,7 @@ impl Stage {
 }
 
 async fn set(plane: &ControlPlane) -> Result<(), String> {
-    for (module, crd) in CRDS {
-        let module = plane.program(module);
-        let folder = fs::read_to_string(&module)
-            .map_err(|error| format!("{}: {error}; tests/controlplane/build makes it", module.display()))?;
-        let crd = Path::new(folder.trim()).join(crd).display().to_string();
-        kubectl(plane, &["apply", "--server-side", "-f", &crd]).await?;
-    }
+    create(plane, include_str!("others_crds.yaml")).await?;
     create(plane, SCENE).await?;
     let status = json!({"status": {
         "phase": "Running", "podIP": "10.0.0.1",

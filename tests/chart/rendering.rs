@@ -99,6 +99,7 @@ fn a_misspelt_or_impossible_value_is_refused_by_name() {
         ("{networkPolicy: {enabld: true}}", "'enabld' not allowed"),
         ("{serviceMonitor: {interval: often}}", "at '/serviceMonitor/interval'"),
         ("{serviceAccount: {create: false}}", "serviceAccount.name"),
+        ("{agent: {enabled: true}, config: {aggregate: {namespaces: [models]}}}", "config.aggregate.namespaces"),
     ] {
         let error = render(values).expect_err(values);
         assert!(error.contains(expected), "{values}: {error}");
@@ -127,7 +128,7 @@ fn values_yaml_shows_every_value_that_the_schema_allows() {
         for (key, schema) in known.iter().filter(|(key, _)| !(path.is_empty() && *key == "global")) {
             let value = values.get(key).unwrap_or_else(|| panic!("{path}.{key} is not in values.yaml"));
             // An empty default has nothing to show; the adapter's own defaults are in its documentation.
-            if value.as_object().is_none_or(|value| !value.is_empty()) && key != "config" && key != "resources" {
+            if value.as_object().is_none_or(|value| !value.is_empty()) && key != "config" && !path.ends_with("resources") {
                 compare(&format!("{path}.{key}"), schema, value);
             }
         }
@@ -137,11 +138,31 @@ fn values_yaml_shows_every_value_that_the_schema_allows() {
 }
 
 #[test]
-fn the_manifest_for_kubectl_is_what_the_chart_renders() {
-    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/render")).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let rendered = String::from_utf8(output.stdout).unwrap();
-    assert!(rendered == read("deploy/tidegate.yaml"), "out of date: deploy/render >deploy/tidegate.yaml");
+fn the_manifests_for_kubectl_are_what_the_chart_renders() {
+    for (part, manifest) in [("adapter", "deploy/tidegate.yaml"), ("agent", "deploy/agent.yaml")] {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/render"));
+        let output = command.arg(part).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let rendered = String::from_utf8(output.stdout).unwrap();
+        assert!(rendered == read(manifest), "out of date: deploy/render {part} >{manifest}");
+    }
+}
+
+#[test]
+fn the_adapter_looks_for_the_agent_where_the_chart_puts_it() {
+    for namespace in ["", "gpu-agents"] {
+        let values = format!("agent: {{enabled: true, namespace: '{namespace}'}}");
+        let objects = objects(&render(&values).unwrap());
+        let config = in_force(only(&objects, "ConfigMap")["data"]["tidegate.yaml"].as_str().unwrap()).unwrap();
+        let agent = only(&objects, "DaemonSet");
+        let discover = config["scrape"]["discover"].as_array().unwrap().last().unwrap();
+        assert_eq!(discover["preset"], "tidegate-agent");
+        assert_eq!(discover["namespace"], agent["metadata"]["namespace"]);
+    }
+    let manifest = objects(&read("deploy/tidegate.yaml"));
+    let config = in_force(only(&manifest, "ConfigMap")["data"]["tidegate.yaml"].as_str().unwrap()).unwrap();
+    let agent = only(&objects(&read("deploy/agent.yaml")), "DaemonSet").clone();
+    assert_eq!(config["scrape"]["discover"][1]["namespace"], agent["metadata"]["namespace"]);
 }
 
 #[test]

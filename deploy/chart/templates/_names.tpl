@@ -86,6 +86,11 @@ tidegate-serving-certificate
 {{- $_ := set $serve "tlsKeyFile" "/etc/tidegate/certificate/tls.key" -}}
 {{- end -}}
 {{- $ours := dict "serve" $serve "telemetry" (dict "listen" "0.0.0.0:9090") -}}
+{{- if .Values.agent.enabled -}}
+{{- $agent := dict "preset" "tidegate-agent" "namespace" (include "tidegate.agentNamespace" .) -}}
+{{- $discover := append (dig "scrape" "discover" list .Values.config) $agent -}}
+{{- $_ := set $ours "scrape" (dict "discover" $discover) -}}
+{{- end -}}
 {{- mergeOverwrite (deepCopy .Values.config) $ours | toYaml -}}
 {{- end -}}
 
