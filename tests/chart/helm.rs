@@ -54,7 +54,7 @@ pub const VALUES: [(&str, &str); 11] = [
     (
         "as little as possible",
         "{replicas: 1, podDisruptionBudget: {enabled: false}, networkPolicy: {enabled: false}, rbac: {create: false}, \
-          serviceAccount: {create: false, name: own}, nodeSelector: null, resources: null, fullnameOverride: gpu-metrics}",
+          serviceAccount: {create: false, name: own}, nodeSelector: null, resources: null, crds: {enabled: false}, fullnameOverride: gpu-metrics}",
     ),
 ];
 

@@ -252,6 +252,10 @@ impl Release {
             if left.trim().is_empty() { Ok(()) } else { Err(left) }
         })
         .await;
+        // With a definition all objects of its kind would go.
+        let kept =
+            kubectl(self.stage.plane, &["get", "customresourcedefinitions", "-l", &selector, "-o", "name"]).await;
+        assert!(kept.unwrap().contains("scalingpolicies.tidegate.dev"));
     }
 }
 

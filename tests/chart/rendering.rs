@@ -128,7 +128,7 @@ fn values_yaml_shows_every_value_that_the_schema_allows() {
         for (key, schema) in known.iter().filter(|(key, _)| !(path.is_empty() && *key == "global")) {
             let value = values.get(key).unwrap_or_else(|| panic!("{path}.{key} is not in values.yaml"));
             // An empty default has nothing to show; the adapter's own defaults are in its documentation.
-            if value.as_object().is_none_or(|value| !value.is_empty()) && key != "config" && !path.ends_with("resources") {
+            if value.as_object().is_none_or(|value| !value.is_empty()) && key != "config" && key != "resources" {
                 compare(&format!("{path}.{key}"), schema, value);
             }
         }
@@ -180,6 +180,22 @@ fn the_dashboards_of_the_chart_are_those_of_the_repository() {
         }
     }
     assert!(shown > 0, "there is no dashboard");
+}
+
+#[test]
+fn the_definitions_of_the_chart_are_those_of_the_repository_and_outlive_a_release() {
+    let rendered = objects(&render("{}").unwrap());
+    let mut shown = 0;
+    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/crds")).unwrap() {
+        let path = entry.unwrap().path();
+        let definition: Value = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let same = |object: &&Value| object["metadata"]["name"] == definition["metadata"]["name"];
+        let object = rendered.iter().find(same).unwrap_or_else(|| panic!("{} is not rendered", path.display()));
+        assert_eq!(object["spec"], definition["spec"], "{}", path.display());
+        assert_eq!(object["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+        shown += 1;
+    }
+    assert!(shown > 0, "there is no definition");
 }
 
 #[test]
