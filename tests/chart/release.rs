@@ -1,7 +1,6 @@
 //! A release of the chart on an API server of its own, and the adapter that runs as that release's service account.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::ExitStatus,
 };
