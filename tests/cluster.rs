@@ -7,6 +7,7 @@
 // The harness.
 pub mod account;
 mod adapter;
+mod agents;
 pub mod controlplane;
 pub mod kubectl;
 mod kwok;
