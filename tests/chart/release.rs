@@ -1,6 +1,7 @@
 //! A release of the chart on an API server of its own, and the adapter that runs as that release's service account.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::ExitStatus,
 };
@@ -152,7 +153,8 @@ impl Release {
             file(&format!("config: {{scrape: {{interval: 1s, discover: [], urls: [{{url: '{url}', node: gpu-0}}]}}}}"));
         let flags = [verb, RELEASE, &chart(), "--namespace", RELEASE, "--values", &values.display().to_string()];
         let create: &[&str] = if verb == "install" { &["--create-namespace"] } else { &[] };
-        helm(Some(&self.stage.administrator()), &[&flags, create, more].concat())
+        let outcome = helm(Some(&self.stage.administrator()), &[&flags, create, more].concat());
+        fs::remove_file(values).map_err(|error| error.to_string()).and(outcome)
     }
 
     /// There is no cluster network: an external name on this machine stands in for the Service's pods.
@@ -176,10 +178,12 @@ impl Release {
     pub async fn start(&mut self, name: &str) {
         let maps: Api<ConfigMap> = Api::namespaced(self.stage.client.clone(), RELEASE);
         let config = maps.get(RELEASE).await.unwrap().data.unwrap().remove("tidegate.yaml").unwrap();
-        let config = file(&config);
+        // In the folder that goes with the API server.
+        let path = self.stage.plane.folder().join(format!("{name}-config.yaml"));
+        fs::write(&path, config).unwrap();
         let arguments = [
             "adapter".to_owned(),
-            format!("--config={}", config.display()),
+            format!("--config={}", path.display()),
             format!("--kubeconfig={}", self.kubeconfig.display()),
             format!("--listen=127.0.0.1:{}", self.port),
             format!("--metrics-listen=127.0.0.1:{}", self.telemetry),
