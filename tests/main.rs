@@ -1,5 +1,6 @@
 //! The one integration binary; a module per surface.
 
+mod agent;
 mod chart;
 mod cluster;
 mod dashboards;

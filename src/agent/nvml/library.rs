@@ -25,7 +25,7 @@ use crate::agent::{MAX_CARDS, window::ReadTime};
 pub const LIBRARY: &str = "libnvidia-ml.so.1";
 /// Between two attempts to load the library.
 const RETRY: Duration = Duration::from_secs(10);
-/// Rows after which the older call's answer counts as full: the driver's ring has 72 entries
+/// Rows at which an answer counts as full: the driver's ring has 72 entries
 /// (`NV2080_CTRL_PERF_GPUMON_SAMPLE_COUNT_PERFMON_UTIL` of NVIDIA's open kernel modules).
 const RING: usize = 72;
 
@@ -212,9 +212,7 @@ fn samples(device: &Device<'_>, since: u64) -> Result<Samples, NvmlError> {
         answer => Some(answer),
     };
     let answer = newer.unwrap_or_else(|| {
-        let rows = device.process_utilization_stats(since)?;
-        // What the driver has not filled stays zero.
-        let rows = rows.into_iter().filter(|row| row.pid != 0).map(|row| ProcessSample {
+        let rows = device.process_utilization_stats(since)?.into_iter().map(|row| ProcessSample {
             pid: row.pid,
             at: row.timestamp,
             sm: row.sm_util,
@@ -222,14 +220,16 @@ fn samples(device: &Device<'_>, since: u64) -> Result<Samples, NvmlError> {
             encoder: row.enc_util,
             decoder: row.dec_util,
         });
-        let rows: Vec<_> = rows.collect();
-        Ok(Samples { full: rows.len() >= RING, rows })
+        Ok(rows.collect())
     });
-    match answer {
+    let mut rows = match answer {
         // Nobody used the card since then.
-        Err(NvmlError::NotFound) => Ok(Samples::default()),
-        answer => answer,
-    }
+        Err(NvmlError::NotFound) => Vec::new(),
+        answer => answer?,
+    };
+    // What the driver has not filled stays zero.
+    rows.retain(|row| row.pid != 0);
+    Ok(Samples { full: rows.len() >= RING, rows })
 }
 
 /// Everyone with a context, each once. A card that cannot tell one of the kinds (no display, no MPS) has none of it.

@@ -12,18 +12,20 @@ use nvml_wrapper_sys::bindings::{
     nvmlProcessUtilizationInfo_v1_t, nvmlProcessesUtilizationInfo_v1_t, nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE,
 };
 
-use super::{ProcessSample, Samples};
+use super::ProcessSample;
 
 /// `NVML_STRUCT_VERSION(ProcessesUtilizationInfo, 1)` of nvml.h: the struct's size, and the version in the top byte.
 const VERSION: c_uint = size_of::<nvmlProcessesUtilizationInfo_v1_t>() as c_uint | 1 << 24;
 /// Most rows that are read at once. The driver's ring has 72; more is not believed (R22).
 const MAX_ROWS: c_uint = 4096;
+/// Rows for what happens between asking for the size and asking for the rows.
+const HEADROOM: c_uint = 8;
 
 /// `nvmlDeviceGetProcessesUtilizationInfo` (driver 550 and up).
 ///
 /// # Errors
 /// NVML's; among them `FailedToLoadSymbol` if the driver is older, and `NotFound` if nobody used the card.
-pub(super) fn processes_utilization(device: &Device<'_>, since: u64) -> Result<Samples, NvmlError> {
+pub(super) fn processes_utilization(device: &Device<'_>, since: u64) -> Result<Vec<ProcessSample>, NvmlError> {
     let call = nvml_sym(device.nvml().lib().nvmlDeviceGetProcessesUtilizationInfo.as_ref())?;
     // SAFETY: the handle is passed on to NVML only, while the library that it comes from is borrowed.
     let handle = unsafe { device.handle() };
@@ -38,22 +40,23 @@ pub(super) fn processes_utilization(device: &Device<'_>, since: u64) -> Result<S
     if code != nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE {
         nvml_try(code)?;
     }
-    let room = info.processSamplesCount;
-    if room == 0 {
-        return Ok(Samples::default());
+    let count = info.processSamplesCount;
+    if count == 0 {
+        return Ok(Vec::new());
     }
-    if room > MAX_ROWS {
-        return Err(NvmlError::InsufficientSize(Some(room as usize)));
+    if count > MAX_ROWS {
+        return Err(NvmlError::InsufficientSize(Some(count as usize)));
     }
+    let room = count + HEADROOM;
     let mut rows = vec![EMPTY; room as usize];
     info.version = VERSION;
+    info.processSamplesCount = room;
     info.lastSeenTimeStamp = since;
     info.procUtilArray = rows.as_mut_ptr();
     // SAFETY: the array has room for `processSamplesCount` rows and outlives the call.
     nvml_try(unsafe { call(handle, &raw mut info) })?;
     rows.truncate(info.processSamplesCount.min(room) as usize);
-    let rows: Vec<ProcessSample> = rows.iter().filter(|row| row.pid != 0).map(of_row).collect();
-    Ok(Samples { full: rows.len() >= room as usize, rows })
+    Ok(rows.iter().map(of_row).collect())
 }
 
 const EMPTY: nvmlProcessUtilizationInfo_v1_t = nvmlProcessUtilizationInfo_v1_t {
