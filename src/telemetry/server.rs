@@ -70,6 +70,18 @@ async fn serve_within(
     apiservice::server::serve_plain(listener, routes, metrics, limits, shutdown).await
 }
 
+/// Serves any routes over plain HTTP until `shutdown`, within the same limits.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve_routes(
+    listener: TcpListener,
+    routes: Router,
+    shutdown: impl Future<Output = ()>,
+) -> std::io::Result<()> {
+    apiservice::server::serve_plain(listener, routes, None, limits(), shutdown).await
+}
+
 /// Readers are a few: Prometheus, the kubelet, people. Whoever sends half a request, or does not read the answer, must
 /// neither keep them out nor keep the process from ending.
 fn limits() -> Limits {

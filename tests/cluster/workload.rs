@@ -101,9 +101,7 @@ impl<'a> Workload<'a> {
         exporters: impl Into<Exporters>,
         load: Load,
     ) -> Result<Workload<'a>, String> {
-        let objects = include_str!("arena_qwen_chat.yaml")
-            .replace("namespace: default", &format!("namespace: {}", namespace.name));
-        kubectl::create(namespace.plane, &objects).await?;
+        create_arena(namespace).await?;
         Self::deploy(namespace, replicas, exporters, load).await
     }
 
@@ -168,6 +166,13 @@ impl<'a> Workload<'a> {
     }
 }
 
+/// The InferenceService and the HPA that arena creates for the seed's command.
+pub async fn create_arena(namespace: &Namespace) -> Result<(), String> {
+    let objects =
+        include_str!("arena_qwen_chat.yaml").replace("namespace: default", &format!("namespace: {}", namespace.name));
+    kubectl::create(namespace.plane, &objects).await.map(drop)
+}
+
 impl Drop for Workload<'_> {
     fn drop(&mut self) {
         self.follow.abort();
@@ -226,7 +231,7 @@ fn node_name(namespace: &str, exporter: usize) -> String {
 }
 
 /// A Deployment with the labels that KServe's reconciler writes.
-fn deployment(replicas: i32) -> serde_json::Value {
+pub fn deployment(replicas: i32) -> serde_json::Value {
     let app = format!("isvc.{DEPLOYMENT}");
     let labels = json!({
         "app": app, "component": "predictor", "serving.kserve.io/inferenceservice": SERVICE,
@@ -283,7 +288,8 @@ async fn follow(api: Api<Pod>, namespace: String, stage: Arc<Stage>) {
     }
 }
 
-fn is_ready(pod: &Pod) -> bool {
+/// A pod that serves.
+pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready =
         conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
