@@ -237,11 +237,13 @@ pub async fn run(
     } else {
         router(publisher, options)
     };
-    let app = apiservice::secure(routes, metrics, authenticator, authorizer);
+    let app = apiservice::secure(routes, metrics.clone(), authenticator, authorizer);
     tracing::info!(address = %serve.listen, "serving the metrics APIs");
-    tasks.spawn("metrics APIs", apiservice::serve(api_listener, tls, app, Limits::default(), tasks.stopped()));
+    let limits = Limits::default();
+    let serving = apiservice::serve(api_listener, tls, app, metrics.clone(), limits, tasks.stopped());
+    tasks.spawn("metrics APIs", serving);
 
-    let pages = Arc::new(Pages { registry, live, ready });
+    let pages = Arc::new(Pages { registry, metrics, live, ready });
     tasks.spawn("telemetry", serve_telemetry(telemetry_listener, pages, tasks.stopped()));
 
     tasks.run(shutdown).await

@@ -178,7 +178,7 @@ pub async fn run(
             Some(files) => {
                 let (tls, fresh) = files.load(std::future::pending())?;
                 tokio::select! {
-                    ended = apiservice::serve(listener, tls, routes, Limits::default(), shutdown) => Ok(ended?),
+                    ended = apiservice::serve(listener, tls, routes, None, Limits::default(), shutdown) => Ok(ended?),
                     () = fresh => Ok(()),
                 }
             }

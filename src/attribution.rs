@@ -41,6 +41,8 @@ mod pods;
 mod readers;
 mod services;
 
+pub(crate) use readers::highest_target;
+
 #[cfg(test)]
 pub(crate) mod scene;
 #[cfg(test)]
@@ -113,8 +115,8 @@ pub struct PodCounts {
 }
 
 /// One service: a Deployment and, for KServe, the InferenceService it serves. A Deployment is a service if it serves an
-/// InferenceService, if one of its pods was given a GPU or has a reading, or if an HPA that scales it reads one of our
-/// metrics.
+/// InferenceService, if one of its pods was given a GPU, if one of them has or once had a reading, or if an HPA that scales it
+/// reads one of our metrics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceReadings {
     /// The Deployment.
@@ -150,6 +152,7 @@ pub struct Readings {
 
 /// Turns the newest batch of each target into readings.
 ///
+/// `remembered` names Deployments that are services because their pods once had readings (see [`remember`]).
 /// `max_age` is the age beyond which a sample is unknown (R2). Samples from the future are fresh: their times come from
 /// this process's own clock, or from one that the configuration says to trust.
 #[must_use]
@@ -158,6 +161,7 @@ pub fn attribute(
     view: &View,
     vocabulary: &Vocabulary,
     settings: &config::Aggregate,
+    remembered: &BTreeSet<ObjectKey>,
     now: Timestamp,
     max_age: Duration,
 ) -> Readings {
@@ -183,9 +187,20 @@ pub fn attribute(
         readings.pods = pods::pods(heard::one_per_place(pods, batches), &roster, &families);
     }
     if knows(view, "pods") && knows(view, "deployments") {
-        services::aggregate(view, &families, coverage.0, &mut readings);
+        services::aggregate(view, &families, remembered, coverage.0, &mut readings);
     }
     readings
+}
+
+/// Keeps in mind which Deployments have had readings, for as long as they exist: a service that nothing else makes one must
+/// not drop out of an external list when its exporter restarts, because the HPA would take the smaller sum for a fall. As
+/// many as there are Deployments at most.
+pub fn remember(remembered: &mut BTreeSet<ObjectKey>, readings: &Readings, view: &View) {
+    if knows(view, "deployments") {
+        remembered.retain(|deployment| view.deployments.contains_key(deployment));
+    }
+    let measured = readings.services.values().filter(|service| !service.families.is_empty());
+    remembered.extend(measured.map(|service| service.deployment.clone()));
 }
 
 /// Whether the watch of that resource (its plural name) has delivered its list and has not been broken for too long.

@@ -31,3 +31,4 @@ mod own_metrics;
 mod reading;
 mod restart;
 mod scaling;
+mod self_made;

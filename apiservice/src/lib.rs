@@ -60,6 +60,7 @@ pub mod authorization;
 pub mod ca_bundle;
 mod decision_cache;
 mod discovery;
+mod files;
 pub mod health;
 pub mod metrics;
 mod negotiation;

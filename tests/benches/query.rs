@@ -4,7 +4,7 @@
 //! page has 264 recognized samples. Half of the pods belong to services of 1,000 pods, half to services of 10. Queries go
 //! through all of `apiservice`'s routes, without TLS, authentication and authorization.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use divan::{Bencher, black_box, counter::BytesCount};
@@ -156,7 +156,8 @@ impl Cluster {
     }
 
     fn attribute(&self) -> Readings {
-        attribute(&self.batches, &self.view, &self.vocabulary, &Aggregate::default(), self.now, MAX_AGE)
+        let none = BTreeSet::new();
+        attribute(&self.batches, &self.view, &self.vocabulary, &Aggregate::default(), &none, self.now, MAX_AGE)
     }
 }
 
