@@ -6,6 +6,7 @@
 
 // The harness.
 mod adapter;
+mod agents;
 mod controlplane;
 mod kubectl;
 mod kwok;

@@ -48,6 +48,18 @@ pub async fn serve(
         .route("/livez", get(async |State(pages): State<Arc<Pages>>| health(&pages.live)))
         .route("/readyz", get(async |State(pages): State<Arc<Pages>>| health(&pages.ready)))
         .with_state(pages);
+    serve_routes(listener, routes, shutdown).await
+}
+
+/// Serves any routes over plain HTTP until `shutdown`.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve_routes(
+    listener: TcpListener,
+    routes: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
     let (draining, drains) = oneshot::channel();
     let told = async move {
         shutdown.await;

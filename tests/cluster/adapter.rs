@@ -47,7 +47,7 @@ pub struct Adapter {
     plane: &'static ControlPlane,
     process: Mutex<Option<Part>>,
     /// A copy: whoever builds meanwhile does not change what is tested.
-    program: PathBuf,
+    pub program: PathBuf,
     /// Port of the metrics APIs on 127.0.0.1.
     pub port: u16,
     /// Port of its own metrics on 127.0.0.1.
@@ -188,7 +188,8 @@ fn config(folder: &Path, port: u16, telemetry: u16) -> String {
     format!(
         "scrape:\n  interval: 1s\n  timeout: 900ms\n  maxAge: 4s\n  pageBytes: 4MiB\n  discover:\n  \
          - {{selector: '{EXPORTER_LABEL}={UNTRUSTED}', port: {EXPORTER_PORT}}}\n  \
-         - {{selector: '{EXPORTER_LABEL}={TRUSTED}', port: {EXPORTER_PORT}, access: {{honorTimestamps: true}}}}\n\
+         - {{selector: '{EXPORTER_LABEL}={TRUSTED}', port: {EXPORTER_PORT}, access: {{honorTimestamps: true}}}}\n  \
+         - {{preset: tidegate-agent}}\n\
          serve:\n  listen: 127.0.0.1:{port}\n  tlsCertFile: {folder}/tidegate.crt\n  tlsKeyFile: {folder}/tidegate.key\n  \
          serviceNamespace: {NAMESPACE}\n  serviceName: {SERVICE}\n\
          telemetry:\n  listen: 127.0.0.1:{telemetry}\n  logFilter: info\n"

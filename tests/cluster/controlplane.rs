@@ -131,15 +131,23 @@ impl ControlPlane {
     /// Writes a kubeconfig `NAME.yaml` for a user with these groups, and returns its path.
     pub fn kubeconfig(&self, name: &str, user: &str, groups: &[&str]) -> PathBuf {
         let (cert, key) = self.authority.issue(user, groups, &[]).write(self.folder(), name);
+        let user = format!("client-certificate: '{}', client-key: '{}'", cert.display(), key.display());
+        self.write_kubeconfig(name, &user)
+    }
+
+    /// The same for the bearer of a token, a service account's for example.
+    pub fn token_kubeconfig(&self, name: &str, token: &str) -> PathBuf {
+        self.write_kubeconfig(name, &format!("token: '{token}'"))
+    }
+
+    fn write_kubeconfig(&self, name: &str, user: &str) -> PathBuf {
         let config = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
              clusters: [{{name: test, cluster: {{server: '{}', certificate-authority: '{}'}}}}]\n\
-             users: [{{name: test, user: {{client-certificate: '{}', client-key: '{}'}}}}]\n\
+             users: [{{name: test, user: {{{user}}}}}]\n\
              contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n",
             self.server,
             self.folder().join("ca.crt").display(),
-            cert.display(),
-            key.display()
         );
         let path = self.folder().join(format!("{name}.yaml"));
         fs::write(&path, config).expect("the scratch folder can be written");
