@@ -1,8 +1,8 @@
 //! Against a real control plane: etcd, kube-apiserver with its aggregation layer, kube-controller-manager (the HPA),
 //! kube-scheduler, and kwok in place of kubelets. All tests share one, each in a namespace of its own.
 //!
-//! What is simulated: nodes and pods (kwok plays them), and the GPU exporters (real sockets and real formats, made-up
-//! numbers). A part that is missing or does not start fails the tests that need it.
+//! What is simulated: nodes and pods (kwok plays them), and the GPU exporters and model servers (real sockets and real
+//! formats, made-up numbers). A part that is missing or does not start fails the tests that need it.
 
 // The harness.
 pub mod account;
@@ -11,6 +11,7 @@ mod agents;
 pub mod controlplane;
 pub mod kubectl;
 mod kwok;
+mod model_servers;
 mod namespace;
 mod parts;
 mod pki;
@@ -32,3 +33,4 @@ mod reading;
 mod restart;
 mod scaling;
 mod self_made;
+mod servers;

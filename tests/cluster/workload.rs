@@ -112,7 +112,18 @@ impl<'a> Workload<'a> {
         exporters: impl Into<Exporters>,
         load: Load,
     ) -> Result<Workload<'a>, String> {
-        namespace.create::<Deployment>(deployment(replicas)).await;
+        Self::deploy_as(namespace, deployment(replicas), replicas, exporters, load).await
+    }
+
+    /// That Deployment, changed.
+    pub async fn deploy_as(
+        namespace: &'a Namespace,
+        deployment: serde_json::Value,
+        replicas: i32,
+        exporters: impl Into<Exporters>,
+        load: Load,
+    ) -> Result<Workload<'a>, String> {
+        namespace.create::<Deployment>(deployment).await;
         let Exporters { count, trusted } = exporters.into();
         let cards = usize::try_from(replicas).unwrap_or(0).div_ceil(count).max(8);
         let mut started = Vec::new();

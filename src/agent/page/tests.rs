@@ -41,6 +41,7 @@ fn batch(snapshot: &Snapshot) -> Batch {
         samples: scraped(&render(snapshot, &node(), Format::Text)).samples,
         sample_times: [].into(),
         absent_means_idle: false,
+        own: None,
     }
 }
 
@@ -160,6 +161,7 @@ fn beside_other_exporters_on_the_node_each_process_counts_once() {
         measured: stale.measured,
         sample_times: stale.sample_times,
         absent_means_idle: false,
+        own: None,
     });
     assert_eq!(with(old).pod_value("llm-1", "SM"), Some(70.0), "an agent that hangs is not heard");
 }
