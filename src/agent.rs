@@ -16,11 +16,9 @@ use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Durat
 
 use apiservice::{
     Limits,
-    metrics::Metrics,
     tls::{CertificateFiles, TlsError},
 };
 use arc_swap::ArcSwap;
-use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
     task::{JoinError, spawn_blocking},
@@ -179,9 +177,8 @@ pub async fn run(
             None => serve_routes(listener, routes, shutdown).await.map_err(AgentError::from),
             Some(files) => {
                 let (tls, fresh) = files.load(std::future::pending())?;
-                let metrics = Metrics::register(&mut Registry::default());
                 tokio::select! {
-                    ended = apiservice::serve(listener, tls, routes, metrics, Limits::default(), shutdown) => Ok(ended?),
+                    ended = apiservice::serve(listener, tls, routes, None, Limits::default(), shutdown) => Ok(ended?),
                     () = fresh => Ok(()),
                 }
             }

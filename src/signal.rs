@@ -11,11 +11,11 @@ pub use observe::{Known, Observer};
 pub use room::PoolNodes;
 use serde::{Deserialize, Serialize};
 
-mod observe;
-mod room;
 pub mod maximum;
 pub mod mean;
+mod observe;
 pub mod quantile;
+mod room;
 pub mod weighted;
 
 pub use maximum::Maximum;

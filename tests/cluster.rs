@@ -5,17 +5,18 @@
 //! formats, made-up numbers). A part that is missing or does not start fails the tests that need it.
 
 // The harness.
+pub mod account;
 mod adapter;
 mod agents;
-mod controlplane;
-mod kubectl;
+pub mod controlplane;
+pub mod kubectl;
 mod kwok;
 mod model_servers;
 mod namespace;
 mod parts;
 mod pki;
 pub mod process;
-mod raw;
+pub mod raw;
 mod timeline;
 pub mod wait;
 mod workload;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod browser;
+mod chart;
 mod cli;
 mod cluster;
 mod dashboards;

@@ -67,34 +67,34 @@ impl Default for Limits {
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `app` over TLS on `listener` until `shutdown`, then finishes what is under way and returns. What is refused
-/// here, before or in spite of `app`, is counted in `metrics`, which are the router's own:
+/// here, before or in spite of `app`, is counted in `metrics`, which are the router's own where `app` is one:
 /// [`Options::metrics`](crate::Options).
 pub async fn serve(
     listener: TcpListener,
     tls: Tls,
     app: Router,
-    metrics: Metrics,
+    metrics: impl Into<Option<Metrics>>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    run(listener, Some(tls), Shared { app, metrics, limits }, shutdown).await
+    run(listener, Some(tls), Shared { app, metrics: metrics.into(), limits }, shutdown).await
 }
 
 /// The same without TLS, over HTTP/1.1: for a port that only the node or a mesh can reach.
 pub async fn serve_plain(
     listener: TcpListener,
     app: Router,
-    metrics: Metrics,
+    metrics: impl Into<Option<Metrics>>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    run(listener, None, Shared { app, metrics, limits }, shutdown).await
+    run(listener, None, Shared { app, metrics: metrics.into(), limits }, shutdown).await
 }
 
 /// What all connections share.
 struct Shared {
     app: Router,
-    metrics: Metrics,
+    metrics: Option<Metrics>,
     limits: Limits,
 }
 

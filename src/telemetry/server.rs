@@ -79,8 +79,7 @@ pub async fn serve_routes(
     routes: Router,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let metrics = Metrics::register(&mut Registry::default());
-    apiservice::server::serve_plain(listener, routes, metrics, limits(), shutdown).await
+    apiservice::server::serve_plain(listener, routes, None, limits(), shutdown).await
 }
 
 /// Readers are a few: Prometheus, the kubelet, people. Whoever sends half a request, or does not read the answer, must

@@ -68,7 +68,8 @@ impl<'a> Agents<'a> {
     pub async fn start(namespace: &'a Namespace, program: &Path, demand: f64) -> Result<Agents<'a>, String> {
         let plane = namespace.plane;
         kubectl::create(plane, include_str!("../../deploy/agent.yaml")).await?;
-        let token = kubectl::kubectl(plane, &["create", "token", "tidegate-agent", "--namespace", "tidegate"]).await?;
+        let token =
+            kubectl::kubectl(plane, &["create", "token", "tidegate-agent", "--namespace", "tidegate-agent"]).await?;
         let kubeconfig = plane.token_kubeconfig("agent-account", token.trim());
         let folder = plane.folder().join(&namespace.name);
         let folders: Vec<PathBuf> = (0..NODES).map(|node| folder.join(format!("gpu-{node}"))).collect();

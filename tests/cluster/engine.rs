@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidegate::{policy::hpa::Follower, sim::exporter::Fault};
 
 use super::{
-    adapter,
+    account, adapter,
     kwok::MODEL_LOAD,
     namespace::Namespace,
     policies::{self, advice, condition, create, leader, policy, status},
@@ -65,7 +65,10 @@ fn knows(status: &Value) -> bool {
 /// One rise is one addition, though the new replicas take longer to load than several decisions; one fall brings it back.
 async fn up_and_down(namespace: &Namespace, workload: &Workload<'_>, timeline: &Timeline) {
     status(namespace, "llm", "demand to be known", knows).await;
-    timeline.holds("one replica while there is little to do", Duration::from_secs(3), |m| m.replicas == 1).await.unwrap();
+    timeline
+        .holds("one replica while there is little to do", Duration::from_secs(3), |m| m.replicas == 1)
+        .await
+        .unwrap();
     workload.set_load(BUSY);
     timeline.until("three replicas to be asked for", |m| m.replicas == 3).await.unwrap();
     timeline.until("three ready replicas", |m| m.ready == 3).await.unwrap();
@@ -188,8 +191,7 @@ async fn a_restart_in_a_cooldown_does_not_shorten_it() {
     let up = timeline.until("three replicas to be asked for", |m| m.replicas == 3).await.unwrap();
     timeline.until("three ready replicas", |m| m.ready == 3).await.unwrap();
     let config_maps = namespace.client.clone();
-    let kept: kube::Api<k8s_openapi::api::core::v1::ConfigMap> =
-        kube::Api::namespaced(config_maps, adapter::NAMESPACE);
+    let kept: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(config_maps, account::NAMESPACE);
     let uid = policies::policies(&namespace).get("llm").await.unwrap().metadata.uid.unwrap();
     eventually("the move to be kept", async || {
         kept.get(&format!("tidegate-policy-{uid}")).await.map(drop).map_err(|error| error.to_string())

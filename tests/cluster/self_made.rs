@@ -64,7 +64,7 @@ fn rights(namespace: &str) -> String {
         ),
         bind("Role", SERVICE, namespace),
         bind("ClusterRole", SERVICE, ""),
-        bind("ClusterRole", "tidegate-adapter", ""),
+        bind("ClusterRole", "tidegate", ""),
         bind("ClusterRole", "system:auth-delegator", ""),
         bind("Role", "extension-apiserver-authentication-reader", "kube-system"),
     ]

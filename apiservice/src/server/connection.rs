@@ -221,8 +221,10 @@ async fn answer(request: Request<Body>, shared: Arc<Shared>, activity: Arc<Activ
     let received = Instant::now();
     let Shared { app, metrics, limits } = &*shared;
     let refuse = |method: &Method, uri: &Uri, status: &Status| {
-        let labels = RequestLabels::new(method, path::parse(uri.path(), &Api::ALL).ok().as_ref());
-        metrics.answered(labels, status.code, received.elapsed().as_secs_f64());
+        if let Some(metrics) = metrics {
+            let labels = RequestLabels::new(method, path::parse(uri.path(), &Api::ALL).ok().as_ref());
+            metrics.answered(labels, status.code, received.elapsed().as_secs_f64());
+        }
     };
     // hyper looks at the size between two reads only, and lets more through than it is told.
     if head_bytes(&request) > limits.header_bytes as usize {
