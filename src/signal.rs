@@ -11,12 +11,16 @@ use serde::{Deserialize, Serialize};
 
 pub mod maximum;
 pub mod mean;
+mod observe;
 pub mod quantile;
+mod room;
 pub mod weighted;
 
 pub use maximum::Maximum;
 pub use mean::Mean;
+pub use observe::{Known, Observer};
 pub use quantile::Quantiles;
+pub use room::PoolNodes;
 pub use weighted::WeightedQuantiles;
 
 /// One signal of one pod.
@@ -126,3 +130,6 @@ pub struct Observation {
     /// Why the cluster's state is not known, if it is not: then nothing moves.
     pub cluster_unknown: Option<Arc<str>>,
 }
+
+#[cfg(test)]
+mod tests;
