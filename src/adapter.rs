@@ -60,6 +60,9 @@ use crate::{
 const CERTIFICATE_SECRET: &str = "tidegate-serving-certificate";
 /// How often it is looked at who owns the API groups: they change hands when somebody installs something.
 const OWNERS_INTERVAL: Duration = Duration::from_mins(1);
+/// Changes of the cluster that arrive within this time are taken together: with thousands of serving pods there is always
+/// one, and the set of targets is made anew for each.
+const TARGETS_REST: Duration = Duration::from_millis(250);
 /// Readiness waits no longer for first scrapes: with thousands of dead targets they take minutes.
 const FIRST_SCRAPES: Duration = Duration::from_mins(1);
 /// A snapshot older than so many of the longest pauses means that the loop is stuck.
@@ -237,11 +240,13 @@ pub async fn run(
     } else {
         router(publisher, options)
     };
-    let app = apiservice::secure(routes, metrics, authenticator, authorizer);
+    let app = apiservice::secure(routes, metrics.clone(), authenticator, authorizer);
     tracing::info!(address = %serve.listen, "serving the metrics APIs");
-    tasks.spawn("metrics APIs", apiservice::serve(api_listener, tls, app, Limits::default(), tasks.stopped()));
+    let limits = Limits::default();
+    let serving = apiservice::serve(api_listener, tls, app, metrics.clone(), limits, tasks.stopped());
+    tasks.spawn("metrics APIs", serving);
 
-    let pages = Arc::new(Pages { registry, live, ready });
+    let pages = Arc::new(Pages { registry, metrics, live, ready });
     tasks.spawn("telemetry", serve_telemetry(telemetry_listener, pages, tasks.stopped()));
 
     tasks.run(shutdown).await
@@ -301,6 +306,10 @@ async fn follow_targets(
             *before = Arc::new(now);
             changed
         });
+        tokio::select! {
+            () = &mut shutdown => return,
+            () = tokio::time::sleep(TARGETS_REST) => {}
+        }
         tokio::select! {
             () = &mut shutdown => return,
             // The index lives as long as this task: its sender is never gone.

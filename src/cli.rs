@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub mod adapter;
+pub mod agent;
 pub mod demo;
 pub mod replay;
 
@@ -22,6 +23,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Adapter(Box<adapter::Args>),
+    Agent(Box<agent::Args>),
     Demo(demo::Args),
     Replay(Box<replay::Args>),
     /// Print a shell completion script.
@@ -39,6 +41,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let result = match self.command {
             Command::Adapter(args) => adapter::run(*args),
+            Command::Agent(args) => agent::run(*args),
             Command::Demo(args) => demo::run(&args),
             Command::Replay(args) => replay::run(&args),
             Command::Completions { shell } => {

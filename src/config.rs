@@ -54,6 +54,27 @@ pub struct Scrape {
     pub urls: Vec<UrlTarget>,
     /// Targets that are pods, from the Kubernetes API.
     pub discover: Vec<Discovery>,
+    /// Model servers: serving pods' own pages.
+    pub serving: Serving,
+}
+
+/// Pages of model servers (vLLM, SGLang, TGI): ready pods of KServe predictors, and those with a GPU of a Deployment that
+/// tell a port. Each speaks about its own pod only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Serving {
+    /// Whether serving pods are asked at all.
+    pub enabled: bool,
+    /// Port of an InferenceService's pod that names none, neither by annotation nor by `--port` nor as container port.
+    pub port: u16,
+    /// Path where the pod's annotations name none.
+    pub path: String,
+    /// Most serving pods; later ones (by name) are not scraped, and that is said.
+    pub targets: usize,
+    /// Most lines of known families on one page; a page with more is refused whole.
+    pub samples: usize,
+    /// How long a pod that offers no page is left alone before it is asked again.
+    pub retry: Duration,
 }
 
 /// How a target is spoken to, and what of it is believed.
@@ -164,6 +185,16 @@ pub enum Preset {
 }
 
 impl Preset {
+    /// As it is written in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AckGpuExporter => "ack-gpu-exporter",
+            Self::DcgmExporter => "dcgm-exporter",
+            Self::TidegateAgent => "tidegate-agent",
+        }
+    }
+
     /// Where the exporter's own deployment puts its pods, if it prescribes that.
     #[must_use]
     pub const fn namespace(self) -> Option<&'static str> {
@@ -183,6 +214,26 @@ pub struct Vocabulary {
     /// Further names of the labels that are read: keys `namespace`, `pod`, `container`, `node`, `process`, `uuid`,
     /// `instance`, `podUid`; values are label names, tried after the built-in ones.
     pub labels: BTreeMap<String, Vec<String>>,
+    /// Further families of model servers.
+    pub servers: Vec<ServerFamily>,
+}
+
+/// One further family of a model server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerFamily {
+    /// Name on the server's page; of a histogram without `_sum` and `_count`.
+    pub name: String,
+    /// Name in our APIs. Left out: `name` for gauges and shares, with `_per_second` in place of `_total` or `_sum` for
+    /// counters, with `_mean` for histograms.
+    #[serde(default)]
+    pub served_as: Option<String>,
+    /// How its lines become one value: `gauge`, `share`, `counter` or `histogram`.
+    pub kind: crate::serving::Kind,
+    /// What the engine takes it for: `running`, `waiting`, `kvCache`, `promptTokens`, `generatedTokens` or
+    /// `finished`.
+    #[serde(default)]
+    pub role: Option<crate::serving::Role>,
 }
 
 /// One further family.
@@ -284,7 +335,7 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// Log filter, in the syntax of `RUST_LOG`.
     pub log_filter: String,
-    /// Most pods and cards that get series of their own on `/metrics`; the rest is counted.
+    /// Most services, and most pods with their cards, that get series of their own on `/metrics`; the rest is counted.
     pub series: usize,
 }
 
@@ -316,7 +367,14 @@ impl Default for Scrape {
             targets: 5_000,
             urls: Vec::new(),
             discover: Vec::new(),
+            serving: Serving::default(),
         }
+    }
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self { enabled: true, port: 8080, path: "/metrics".into(), targets: 5_000, samples: 1_000, retry: seconds(60) }
     }
 }
 
@@ -325,6 +383,20 @@ impl Scrape {
     #[must_use]
     pub fn max_age(&self) -> StdDuration {
         self.max_age.map_or_else(|| (self.interval.0 * 3).max(StdDuration::from_secs(15)), |age| age.0)
+    }
+
+    /// What works and may not be meant, one sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let open = self.discover.iter().enumerate().filter(|(_, entry)| entry.namespace().is_none());
+        let presets = open.filter_map(|(index, entry)| Some((index, entry.preset?.name())));
+        let warning = |(index, preset): (usize, &str)| {
+            format!(
+                "scrape.discover[{index}].namespace: the preset {preset} looks in all namespaces, and whoever may create \
+                 a pod in one of them could pose as the exporter; name the exporter's namespace, or * if all are meant"
+            )
+        };
+        presets.map(warning).collect()
     }
 }
 

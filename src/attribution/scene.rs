@@ -4,17 +4,20 @@
 //! without `#7` the line has no process; `llm-0@u2` carries a UID, `a.3` is MIG instance 3; a value of `NaN` is unknown.
 //! `age=20` after it gives the line a timestamp of its own, `node=n2` a node.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{PodReading, Readings, Statistic, attribute};
 use crate::{
-    cluster::{Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, Phase, Pod, PodState, View},
+    cluster::{
+        Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod, PodState,
+        Resources, View,
+    },
     config::Aggregate,
     gpu::{CardId, FamilyId, Owner, Sample, Vocabulary},
     reading::{Measured, Reading, Unknown},
-    scrape::{Batch, TargetId},
+    scrape::{Batch, OwnReadings, Subject, TargetId},
 };
 
 pub(crate) const SM: &str = "DCGM_CUSTOM_PROCESS_SM_UTIL";
@@ -61,6 +64,7 @@ pub(crate) fn page(lines: &[&str]) -> Batch {
         samples: Vec::new(),
         sample_times: [].into(),
         absent_means_idle: false,
+        own: None,
     };
     for (index, text) in lines.iter().enumerate() {
         let mut words = text.split(' ');
@@ -90,20 +94,36 @@ pub(crate) fn page(lines: &[&str]) -> Batch {
     batch
 }
 
+/// So many GPUs, for so many pods.
+pub(crate) fn gpus(count: u32, pods: u64) -> Resources {
+    let gpus = if count > 0 { vec![("nvidia.com/gpu".into(), u64::from(count))] } else { Vec::new() };
+    Resources { gpus, pods, ..Resources::default() }
+}
+
 /// A cluster and its pages.
 #[derive(Debug, Clone)]
 pub(crate) struct Scene {
     pub view: View,
     pub settings: Aggregate,
     pub pages: Vec<Batch>,
+    pub remembered: BTreeSet<ObjectKey>,
 }
 
 impl Scene {
     /// Node n1 and nothing on it.
     pub fn new() -> Self {
         let mut view = View::default();
-        view.nodes.insert("n1".into(), Arc::new(Node { name: "n1".into(), labels: [].into() }));
-        Self { view, settings: Aggregate::default(), pages: Vec::new() }
+        view.nodes.insert(
+            "n1".into(),
+            Arc::new(Node {
+                name: "n1".into(),
+                labels: [].into(),
+                created: None,
+                open: true,
+                allocatable: gpus(8, 110),
+            }),
+        );
+        Self { view, settings: Aggregate::default(), pages: Vec::new(), remembered: BTreeSet::new() }
     }
 
     /// A Deployment of that name, its InferenceService if it ends in `-predictor`, and a core Service of the same name.
@@ -119,6 +139,7 @@ impl Scene {
             selector: format!("app=isvc.{name}").parse().unwrap(),
             replicas: 1,
             inference_service,
+            requests: gpus(1, 1),
         };
         self.view.deployments.insert(key(name), Arc::new(deployment));
         let selector = [("app".into(), format!("isvc.{name}").into())].into();
@@ -142,8 +163,11 @@ impl Scene {
             created: Some(ago(3700)),
             scheduled: Some(ago(3650)),
             started: Some(ago(3600)),
+            running: Some(ago(3590)),
             ready_since: Some(ago(3500)),
             gpus,
+            requests: self::gpus(gpus, 1),
+            page: PageHint::default(),
         };
         self.view.pods.insert(key(name), Arc::new(pod));
         self
@@ -186,6 +210,20 @@ impl Scene {
         self
     }
 
+    /// The page of the pod's own model server, one second old; `NaN` is unknown. No families: it offers nothing.
+    pub fn server(mut self, pod: &str, families: &[(&str, f64)]) -> Self {
+        let readings = families.iter().map(|(name, value)| {
+            let known = Measured { value: *value, at: ago(1) };
+            (family(name), if value.is_nan() { Err(Unknown::Malformed) } else { Ok(known) })
+        });
+        let subject = Subject { pod: key(pod), uid: format!("uid-{pod}").into() };
+        let readings = if families.is_empty() { Err("connection refused".into()) } else { Ok(readings.collect()) };
+        let own = Some(OwnReadings { subject, readings });
+        let target = TargetId(format!("server:prod/{pod}/uid-{pod}").into());
+        self.pages.push(Batch { target, own, ..page(&[]) });
+        self
+    }
+
     /// Changes the last page.
     pub fn change_page(mut self, change: impl FnOnce(&mut Batch)) -> Self {
         change(self.pages.last_mut().unwrap());
@@ -194,7 +232,7 @@ impl Scene {
 
     pub fn readings(&self) -> Readings {
         let batches: Vec<Arc<Batch>> = self.pages.iter().cloned().map(Arc::new).collect();
-        attribute(&batches, &self.view, &vocabulary(), &self.settings, now(), MAX_AGE)
+        attribute(&batches, &self.view, &vocabulary(), &self.settings, &self.remembered, now(), MAX_AGE)
     }
 
     pub fn pod_reading(&self, pod: &str, name: &str) -> Reading {

@@ -56,7 +56,8 @@ impl Index {
             version: watch::Sender::new(0),
         };
         let unsynced: BTreeSet<_> = index.watches().into_iter().collect();
-        let view = View { unsynced: names(&unsynced), ..View::default() };
+        let partial = !index.namespaces.is_empty();
+        let view = View { unsynced: names(&unsynced), partial, ..View::default() };
         *index.state.get_mut() = State { view: Arc::new(view), unsynced, problems: BTreeMap::new() };
         index
     }
@@ -151,6 +152,26 @@ impl Index {
     pub fn problems(&self) -> Vec<String> {
         let state = self.state.lock();
         state.problems.iter().map(|((kind, scope), problem)| format!("watch of {kind} in {scope}: {problem}")).collect()
+    }
+
+    /// How many objects of a kind there are.
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> usize {
+        let view = self.view();
+        match kind {
+            Kind::Pods => view.pods.len(),
+            Kind::Deployments => view.deployments.len(),
+            Kind::InferenceServices => view.inference_services.len(),
+            Kind::CoreServices => view.core_services.len(),
+            Kind::Nodes => view.nodes.len(),
+            Kind::Autoscalers => view.autoscalers.len(),
+        }
+    }
+
+    /// How many of them lie outside of a scope.
+    #[must_use]
+    pub fn count_outside(&self, kind: Kind, scope: &Scope) -> usize {
+        keys(&self.view(), kind).iter().filter(|key| !scope.covers(&key.namespace)).count()
     }
 
     fn sync(&self, change: impl FnOnce(&mut BTreeSet<(Kind, Scope)>) -> bool) {

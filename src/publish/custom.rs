@@ -13,7 +13,7 @@ use super::{
 use crate::{
     attribution::{Statistic, knows},
     cluster::{PodState, view::Labels},
-    gpu::FamilyId,
+    gpu::{Family, FamilyId},
     reading::{Measured, Unknown},
 };
 
@@ -59,6 +59,11 @@ impl Kind {
         }
     }
 
+    /// Whether objects of this kind have that family: what a model server says is about its pod, and not about a node.
+    fn has(self, family: &Family) -> bool {
+        self != Self::Node || !family.by_server
+    }
+
     /// The watches without which nothing can be said about it.
     fn needs(self) -> &'static [&'static str] {
         match self {
@@ -101,7 +106,7 @@ impl Snapshot {
         let mut metrics = Vec::new();
         for kind in Kind::ALL {
             let (group, name, ..) = kind.names();
-            for index in 0..self.vocabulary.families.len() {
+            for (index, _) in self.vocabulary.families.iter().enumerate().filter(|(_, family)| kind.has(family)) {
                 for statistic in kind.statistics() {
                     metrics.push(CustomMetric {
                         resource: Resource { group: group.to_owned(), name: name.to_owned() },
@@ -166,11 +171,12 @@ impl Snapshot {
                     match pod.state {
                         PodState::Ready => {
                             let reading = families.as_ref().and_then(|families| families.get(&query.family));
-                            let reading = reading.ok_or(Unknown::Absent).and_then(|pod| self.still(&pod.reading, now));
+                            let reading = reading.ok_or_else(|| self.absent(&pod.key, query.family));
+                            let reading = reading.and_then(|pod| self.still(&pod.reading, now));
                             if let Err(unknown) = &reading
                                 && (pod.gpus > 0 || families.is_some())
                             {
-                                missing.push((pod, unknown.clone()));
+                                missing.push((&**pod, unknown.clone()));
                             }
                             add(&pod.key.name, reading.map_err(Miss::from));
                         }
@@ -189,22 +195,9 @@ impl Snapshot {
             }
         }
         let of = format!("{}{}", display(resource), matching(objects));
-        // The HPA fills in what is missing with its target: too few known values, or a pod that is busy with nobody knows
-        // how much, would let it remove replicas on the word of the others (R5, R9). It always asks by a selector; a list
-        // of all pods is for people.
+        // An HPA always asks by a selector; a list of all pods is for people.
         if !values.is_empty() && !objects.requirements().is_empty() {
-            let (known, ready) = (values.len(), values.len() + missing.len());
-            let failed = missing.iter().find(|(_, unknown)| unknown.forbids_removal());
-            if let Some((pod, unknown)) = failed {
-                return Err(no_value(metric, &of, format_args!("{}: {unknown}", pod.key.name)));
-            }
-            let coverage = self.readings.coverage;
-            if let Some((pod, unknown)) = missing.first()
-                && (known as f64) < coverage * ready as f64
-            {
-                let example = format!("{}: {unknown}", pod.key.name);
-                return Err(no_value(metric, &of, Unknown::Coverage { known, ready, coverage, example }));
-            }
+            self.may_leave_out(query, objects, &values, &missing).map_err(|why| no_value(metric, &of, why))?;
         }
         if !values.is_empty() {
             return Ok(values);
@@ -234,7 +227,9 @@ impl Snapshot {
             .metrics
             .get(metric)
             .copied()
-            .filter(|(_, statistic)| kind.statistics().contains(statistic))
+            .filter(|(family, statistic)| {
+                kind.statistics().contains(statistic) && kind.has(self.vocabulary.family(*family))
+            })
             .ok_or_else(|| no_value(metric, &display, "it is not a metric of this resource"))?;
         if !metric_selector.matches(|_| None) {
             let why = format!("it has no labels, and the metric selector {metric_selector} demands some");

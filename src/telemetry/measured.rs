@@ -15,7 +15,7 @@ use crate::{
     gpu::Vocabulary,
     publish::Publisher,
     reading::{Reading, Unknown, fresh},
-    scrape::{BadLine, Snapshot as Scraped, Store, Tracked},
+    scrape::{BadLine, Snapshot as Scraped, Store, TargetId, Tracked},
 };
 
 /// Shows the current snapshot and targets at each scrape of `/metrics`.
@@ -27,7 +27,7 @@ pub struct Measured {
     pub store: Arc<Store>,
     /// The present time.
     pub clock: Clock,
-    /// Most pods with series of their own.
+    /// Most services, and most pods, with series of their own.
     pub series: usize,
 }
 
@@ -56,10 +56,11 @@ impl Collector for Measured {
 type Row = (Vec<(&'static str, Arc<str>)>, f64);
 
 /// What every family of readings is measured in.
-const UNIT: &str = "in the unit of the metric: percent 0 to 100, or MiB";
+const UNIT: &str = "in the unit of the metric: percent 0 to 100, MiB, a count, a share 0 to 1, per second, or seconds";
 
 /// Writes all readings that are fresh `now` (R2: a snapshot that is not replaced goes stale here as it does in the APIs),
-/// and why the others are unknown; at most `limit` pods get series of their own, and their cards with them.
+/// and why the others are unknown; at most `limit` services get series of their own, and at most `limit` pods with their cards
+/// (R22). What is beyond is counted.
 ///
 /// # Errors
 /// The writer's.
@@ -72,8 +73,9 @@ pub fn encode_readings(
 ) -> std::fmt::Result {
     let gauge = MetricType::Gauge;
     let still = |reading: &Reading| reading.clone().and_then(|measured| fresh(measured, now, max_age));
+    let none = || Vec::<(&'static str, Arc<str>)>::new();
     let mut rows = Rows::default();
-    for (key, service) in &readings.services {
+    for (key, service) in readings.services.iter().take(limit) {
         let isvc = service.inference_service.clone().unwrap_or_default();
         let labels = |metric: &Arc<str>| {
             let mut labels = object("deployment", key);
@@ -111,12 +113,10 @@ pub fn encode_readings(
             }
         }
     }
-    let hidden = readings.pods.len().saturating_sub(limit);
-    let failures = readings.attribution_failures.iter().map(|((target, card), device)| {
+    let hidden = |all: usize| [(none(), all.saturating_sub(limit) as f64)];
+    let failures = readings.attribution_failures.iter().take(limit).map(|((target, card), device)| {
         (vec![("target", Arc::clone(&target.0)), ("uuid", Arc::clone(&card.uuid))], *device)
     });
-    let none = || Vec::<(&'static str, Arc<str>)>::new();
-
     let Rows { services, pods, cards, service_pods, missing } = rows;
     let help = format!("Mean over the ready pods of a service, {UNIT}; absent while unknown");
     family(encoder, gauge, "tidegate_service_reading", &help, services.values)?;
@@ -135,7 +135,9 @@ pub fn encode_readings(
     let help = format!("What a pod's processes read on one card, {UNIT}; absent while unknown");
     family(encoder, gauge, "tidegate_card_reading", &help, cards)?;
     let help = "Pods that have readings but no series of their own here, beyond telemetry.series";
-    family(encoder, gauge, "tidegate_hidden_pods", help, [(none(), hidden as f64)])?;
+    family(encoder, gauge, "tidegate_hidden_pods", help, hidden(readings.pods.len()))?;
+    let help = "Services that have no series of their own here, beyond telemetry.series";
+    family(encoder, gauge, "tidegate_hidden_services", help, hidden(readings.services.len()))?;
     let help = "Samples that name no pod, or one that does not exist";
     family(encoder, gauge, "tidegate_unattributed_samples", help, [(none(), readings.unattributed as f64)])?;
     let help = "Utilization of a card that is busy while every pod on it reads 0: its pods are unknown";
@@ -196,19 +198,36 @@ fn reason(unknown: &Unknown) -> &'static str {
         Unknown::NoReadyPods => "no_ready_pods",
         Unknown::Coverage { .. } => "coverage",
         Unknown::AmbiguousTarget { .. } => "ambiguous_target",
+        Unknown::BlindSelection { .. } => "blind_selection",
         Unknown::ClusterUnknown(_) => "cluster_unknown",
+        Unknown::NoPage(_) => "no_page",
+        Unknown::NoRate(_) => "no_rate",
         Unknown::Ambiguous(_) => "ambiguous",
     }
 }
 
-/// Writes how each target is doing.
+/// The targets that are not serving pods: those come and go by the hundred, and are counted only.
+fn exporters(scraped: &Scraped) -> impl Iterator<Item = (&TargetId, &Arc<Tracked>)> {
+    scraped.targets.iter().filter(|(_, tracked)| tracked.target.subject.is_none())
+}
+
+fn server_state(of: &Tracked) -> &'static str {
+    match &of.status {
+        status if status.offers_nothing.is_some() => "without_page",
+        status if status.last_error.is_some() => "failing",
+        status if status.last_success.is_some() => "up",
+        _ => "waiting",
+    }
+}
+
+/// Writes how each exporter is doing, and how many model servers are doing how.
 ///
 /// # Errors
 /// The writer's.
 pub fn encode_targets(encoder: &mut DescriptorEncoder<'_>, scraped: &Scraped) -> std::fmt::Result {
     let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
     let each = |value: fn(&Tracked) -> Option<f64>| {
-        scraped.targets.iter().filter_map(move |(id, tracked)| Some(([("target", &*id.0)], value(tracked)?)))
+        exporters(scraped).filter_map(move |(id, tracked)| Some(([("target", &*id.0)], value(tracked)?)))
     };
     let help = "1 if the last scrape of the target succeeded";
     let up =
@@ -229,13 +248,19 @@ pub fn encode_targets(encoder: &mut DescriptorEncoder<'_>, scraped: &Scraped) ->
     let help = "Ticks without a scrape because the one before was still under way";
     family(encoder, counter, "tidegate_target_missed_ticks", help, each(|of| Some(of.status.missed as f64)))?;
     // All reasons, so that a rate exists before the first bad line.
-    let bad = scraped.targets.iter().flat_map(|(id, tracked)| {
+    let bad = exporters(scraped).flat_map(|(id, tracked)| {
         BadLine::ALL.map(|reason| {
             let count = tracked.status.bad_lines.get(&reason).copied().unwrap_or(0);
             ([("target", &*id.0), ("reason", bad_line(reason))], count as f64)
         })
     });
     family(encoder, counter, "tidegate_target_bad_lines", "Lines that were skipped, by reason", bad)?;
+    let help = "Model servers that are asked for their own page, by what came of it";
+    let states = ["up", "failing", "without_page", "waiting"].map(|state| {
+        let servers = scraped.targets.values().filter(|tracked| tracked.target.subject.is_some());
+        ([("state", state)], servers.filter(|tracked| server_state(tracked) == state).count() as f64)
+    });
+    family(encoder, gauge, "tidegate_model_servers", help, states)?;
     let help = "Targets that the configuration asks for and that are not scraped";
     let none: [(&str, &str); 0] = [];
     family(encoder, gauge, "tidegate_refused_targets", help, [(none, scraped.refusals.len() as f64)])
@@ -255,33 +280,60 @@ fn bad_line(reason: BadLine) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use prometheus_client::registry::Registry;
 
     use super::*;
     use crate::{
-        attribution::scene::{MAX_AGE, Scene, page, vocabulary},
+        attribution::scene::{MAX_AGE, Scene, key, page, vocabulary},
         publish::Snapshot,
-        scrape::Batch,
+        scrape::{Batch, Subject, Target, TargetStatus},
     };
 
     /// The page at that age of a snapshot that is not replaced any more.
     fn shown(age: Duration) -> String {
+        show(Scene::new().service("llm").ready(&["llm-0"]), &["SM llm-0 a#1 50"], age, 10)
+    }
+
+    fn show(mut scene: Scene, lines: &[&str], age: Duration, series: usize) -> String {
         let clock = Clock::start();
         let then = clock.now() - age;
-        let batch = Batch { measured: then, ..page(&["SM llm-0 a#1 50"]) };
-        let mut scene = Scene::new().service("llm").ready(&["llm-0"]);
-        scene.pages.push(batch);
+        scene.pages.push(Batch { measured: then, ..page(lines) });
         let batches: Vec<_> = scene.pages.iter().cloned().map(Arc::new).collect();
         let vocabulary = Arc::new(vocabulary());
         let mut view = scene.view;
-        let pod = Arc::make_mut(view.pods.values_mut().next().unwrap());
-        (pod.started, pod.ready_since) = (None, None);
+        for pod in view.pods.values_mut().map(Arc::make_mut) {
+            (pod.started, pod.ready_since) = (None, None);
+        }
         let publisher = Arc::new(Publisher::new(Arc::clone(&vocabulary), clock));
         let view = Arc::new(view);
-        publisher.publish(Snapshot::build(&batches, view, vocabulary, &scene.settings, then, MAX_AGE));
+        let none = BTreeSet::new();
+        publisher.publish(Snapshot::build(&batches, view, vocabulary, &scene.settings, &none, then, MAX_AGE));
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Measured { publisher, store: Arc::new(Store::new()), clock, series: 10 }));
+        registry.register_collector(Box::new(Measured { publisher, store: Arc::new(Store::new()), clock, series }));
         apiservice::metrics::page(&registry, "").1
+    }
+
+    #[test]
+    fn r22_services_and_pods_beyond_the_limit_are_counted_and_not_shown() {
+        let scene = Scene::new().service("a").service("b").service("c").ready(&["a-0", "b-0", "c-0"]);
+        let page = show(scene, &["SM a-0 a#1 10", "SM b-0 b#1 20", "SM c-0 c#1 30"], Duration::ZERO, 2);
+        let series = |name: &str| page.lines().filter(|line| line.starts_with(&format!("{name}{{"))).count();
+        for (name, count) in [
+            ("tidegate_service_reading", 2),
+            ("tidegate_service_reading_age_seconds", 2),
+            ("tidegate_service_missing_pods", 2),
+            ("tidegate_service_pods", 2 * 3),
+            ("tidegate_pod_reading", 2),
+            ("tidegate_card_reading", 2),
+        ] {
+            assert_eq!(series(name), count, "{name} in {page}");
+        }
+        for hidden in ["tidegate_hidden_pods", "tidegate_hidden_services"] {
+            let one = |line: &str| line.starts_with(hidden) && line.ends_with(" 1.0");
+            assert!(page.lines().any(one), "{hidden} in {page}");
+        }
     }
 
     #[test]
@@ -295,5 +347,47 @@ mod tests {
             assert!(!stale.contains(series), "{series} in {stale}");
         }
         assert!(stale.contains("reason=\"stale\""), "{stale}");
+    }
+
+    #[test]
+    fn model_servers_are_counted_by_state_and_have_no_series_of_their_own() {
+        let tracked = |n: u32, status: TargetStatus| {
+            let target = Target {
+                id: TargetId(format!("server:prod/llm-{n}/u").into()),
+                url: "http://10.0.0.7:8080/metrics".parse().unwrap(),
+                node: None,
+                rank: 0,
+                access: Arc::default(),
+                subject: Some(Subject { pod: key("llm-0"), uid: "u".into() }),
+            };
+            (target.id.clone(), Arc::new(Tracked { target: Arc::new(target), status, batch: None }))
+        };
+        let now = Some(Clock::start().now());
+        let status = TargetStatus::default;
+        let states = [
+            status(),
+            TargetStatus { last_success: now, ..status() },
+            TargetStatus { last_success: now, ..status() },
+            TargetStatus { last_success: now, last_error: Some("timed out".into()), ..status() },
+            TargetStatus { offers_nothing: Some("connection refused".into()), ..status() },
+        ];
+        let targets = (0..).zip(states).map(|(n, status)| tracked(n, status)).collect();
+        let scraped = Scraped { targets, ..Scraped::default() };
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Targets(scraped)));
+        let page = apiservice::metrics::page(&registry, "").1;
+        for (state, count) in [("up", 2), ("failing", 1), ("without_page", 1), ("waiting", 1)] {
+            assert!(page.contains(&format!("tidegate_model_servers{{state=\"{state}\"}} {count}")), "{page}");
+        }
+        assert!(!page.contains("server:prod"), "{page}");
+    }
+
+    #[derive(Debug)]
+    struct Targets(Scraped);
+
+    impl Collector for Targets {
+        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+            encode_targets(&mut encoder, &self.0)
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! page has 264 recognized samples. Half of the pods belong to services of 1,000 pods, half to services of 10. Queries go
 //! through all of `apiservice`'s routes, without TLS, authentication and authorization.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use divan::{Bencher, black_box, counter::BytesCount};
@@ -13,12 +13,13 @@ use jiff::Timestamp;
 use tidegate::{
     attribution::{Readings, attribute},
     clock::Clock,
-    cluster::{Autoscaler, Deployment, Node, ObjectKey, Phase, Pod, PodState, View},
-    config::Aggregate,
+    cluster::{Autoscaler, Deployment, Node, ObjectKey, PageHint, Phase, Pod, PodState, Resources, View},
+    config::{self, Aggregate},
     exposition::{Format, Limits},
     gpu::{Vocabulary, page},
     publish::{Publisher, Snapshot},
     scrape::{Batch, TargetId},
+    signal::{Known, Observer, PoolNodes},
 };
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
@@ -79,6 +80,7 @@ fn batch(vocabulary: &Vocabulary, node: usize, measured: Timestamp) -> Arc<Batch
         samples: page.samples,
         sample_times: page.timestamps,
         absent_means_idle: false,
+        own: None,
     })
 }
 
@@ -86,7 +88,16 @@ fn view() -> View {
     let mut view = View::default();
     for node in 0..NODES {
         let name: Arc<str> = format!("node-{node:04}").into();
-        view.nodes.insert(Arc::clone(&name), Arc::new(Node { name: Arc::clone(&name), labels: [].into() }));
+        view.nodes.insert(
+            Arc::clone(&name),
+            Arc::new(Node {
+                name: Arc::clone(&name),
+                labels: [].into(),
+                created: None,
+                open: true,
+                allocatable: Resources::default(),
+            }),
+        );
         for card in 0..CARDS {
             let (namespace, deployment, pod) = place(node, card);
             let key = |name: &str| ObjectKey { namespace: namespace.into(), name: name.into() };
@@ -110,6 +121,9 @@ fn view() -> View {
                 started: Some(Timestamp::UNIX_EPOCH),
                 ready_since: None,
                 gpus: 1,
+                running: None,
+                requests: Resources::default(),
+                page: PageHint::default(),
             };
             view.pods.insert(pod.key.clone(), Arc::new(pod));
             view.deployments.entry(key(&deployment)).or_insert_with(|| {
@@ -119,6 +133,7 @@ fn view() -> View {
                     selector: format!("app={app}").parse().expect("a selector"),
                     replicas: 1,
                     inference_service: deployment.strip_suffix("-predictor").map(Into::into),
+                    requests: Resources::default(),
                 })
             });
             view.autoscalers.entry(key(&deployment)).or_insert_with(|| {
@@ -156,7 +171,8 @@ impl Cluster {
     }
 
     fn attribute(&self) -> Readings {
-        attribute(&self.batches, &self.view, &self.vocabulary, &Aggregate::default(), self.now, MAX_AGE)
+        let none = BTreeSet::new();
+        attribute(&self.batches, &self.view, &self.vocabulary, &Aggregate::default(), &none, self.now, MAX_AGE)
     }
 }
 
@@ -166,6 +182,26 @@ fn attribute_1000_nodes_with_8_cards(bencher: Bencher<'_, '_>) {
     let readings = cluster.attribute();
     assert_eq!((readings.pods.len(), readings.services.len(), readings.unattributed), (NODES * CARDS, 404, 0));
     bencher.bench_local(|| black_box(&cluster).attribute());
+}
+
+/// What the engine is told in one tick about 404 services with 8,000 pods on 1,000 nodes in two pools.
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn observe_404_services(bencher: Bencher<'_, '_>) {
+    let cluster = Cluster::new();
+    let readings = cluster.attribute();
+    let pool = |nodes: &str| PoolNodes { nodes: nodes.parse().expect("a selector"), elastic: true };
+    let (scrape, pools) = (config::Scrape::default(), [pool("pool=onprem"), pool("!pool")]);
+    let known = Known { readings: &readings, view: &cluster.view, vocabulary: &cluster.vocabulary, scrape: &scrape };
+    let tick = || {
+        let mut observer = Observer::new(known, cluster.now);
+        let services = readings.services.keys();
+        services
+            .filter_map(|deployment| observer.observe(deployment, &pools, None))
+            .map(|o| o.pods.len())
+            .sum::<usize>()
+    };
+    assert_eq!(tick(), NODES * CARDS);
+    bencher.bench_local(tick);
 }
 
 /// Asks the routes; returns the body. `expected` items are in it.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::PodState;
+use crate::cluster::{PageHint, PodState, Resources};
 
 /// A running pod with an address on node `n1`.
 fn pod(namespace: &str, name: &str, labels: &[(&str, &str)], ports: &[(Option<&str>, u16)]) -> Pod {
@@ -15,8 +15,11 @@ fn pod(namespace: &str, name: &str, labels: &[(&str, &str)], ports: &[(Option<&s
         created: None,
         scheduled: None,
         started: None,
+        running: None,
         ready_since: None,
         gpus: 0,
+        requests: Resources::default(),
+        page: PageHint::default(),
     }
 }
 
@@ -259,7 +262,9 @@ fn beyond_the_limit_targets_are_refused_by_name_order_whatever_the_order_of_the_
     assert_eq!(names, ["arms-prom/a/uid-a", "arms-prom/b/uid-b"]);
     assert_eq!(
         refusals(&set),
-        ["2 targets from arms-prom/c/uid-c on, by name, are not scraped: scrape.targets allows 2; raise it or narrow \
-          scrape.discover"]
+        [
+            "2 targets from arms-prom/c/uid-c on, by name, are not scraped: scrape.targets allows 2; raise it or ask for \
+          fewer"
+        ]
     );
 }
