@@ -328,3 +328,6 @@ fn decisions(path: &Path) -> anyhow::Result<ExitCode> {
     println!("{}: {} decisions, the same bit for bit", path.display(), replay.steps());
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests;

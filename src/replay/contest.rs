@@ -80,8 +80,15 @@ impl Name {
         }
     }
 
-    /// The contender for this place, tuned on the first seed where it is one that is tuned.
-    fn contender(self, scenario: &Scenario, policy: &Policy, seed: u64, done: &(impl Fn(&str) + Sync)) -> Contender {
+    /// The contender for this place, tuned over the seeds where it is one that is tuned. `seed` is for who sees its future.
+    fn contender(
+        self,
+        scenario: &Scenario,
+        policy: &Policy,
+        seed: u64,
+        seeds: u64,
+        done: &(impl Fn(&str) + Sync),
+    ) -> Contender {
         let knob = match self {
             Self::Tidegate => return Contender::Tidegate(Box::new(policy.clone())),
             Self::Hpa => return Contender::Hpa(hpa::SEED_TARGET),
@@ -91,7 +98,7 @@ impl Name {
             Self::Fixed => Knob::fixed(scenario.max),
             Self::Oracle => return Contender::Oracle(Arc::new(oracle::plan(scenario, seed))),
         };
-        let mut tuner = Tuner::new(scenario, knob, seed);
+        let mut tuner = Tuner::new(scenario, knob, seeds);
         tuner.thriftiest(scenario.slo.attainment, |outcome| done(&outcome.settings)).contender
     }
 }
@@ -138,7 +145,7 @@ pub struct Entry<'a> {
     pub seed: u64,
 }
 
-/// Every named contender with every seed from 1 to `seeds`, in that order. What is tuned is tuned with seed 1. `done` is
+/// Every named contender with every seed from 1 to `seeds`, in that order. What is tuned is tuned over these seeds. `done` is
 /// told in words of each run that has ended.
 pub fn contest(
     scenario: &Scenario,
@@ -153,7 +160,9 @@ pub fn contest(
         names.iter().flat_map(|name| (1..=last_seed(*name)).map(|seed| (*name, seed))).collect();
     let contenders = side_by_side(made.len(), |i| {
         let (name, seed) = made[i];
-        name.contender(scenario, policy, seed, &|tried: &str| done(&format!("tuning {}: {tried}", name.as_str())))
+        name.contender(scenario, policy, seed, seeds, &|tried: &str| {
+            done(&format!("tuning {}: {tried}", name.as_str()));
+        })
     });
     let entries: Vec<Entry<'_>> = names
         .iter()

@@ -3,7 +3,10 @@
 //! Each criterion is held against what was measured in the same suite: met or missed, with the figure. Nothing is left out
 //! because it is missed.
 
+use std::sync::Arc;
+
 use super::{
+    baselines::{hpa::SEED_TARGET, oracle},
     contest::{Contender, Name, side_by_side},
     exporter::{Curve, Signals},
     outcome::{Figures, Outcome},
@@ -59,6 +62,8 @@ pub struct Common {
     pub trace: usize,
     /// KEDA, the KPA and the constant fleet, each tuned.
     pub lines: Vec<Line>,
+    /// Who knows the future.
+    pub oracle: Line,
 }
 
 /// What was measured on one trace with one curve.
@@ -91,9 +96,6 @@ pub struct Suite {
 
 /// At equal attainment: up to so much less than the engine's is let pass for the HPA.
 pub const EQUAL: f64 = 0.002;
-
-/// Seed with which baselines are tuned.
-const TUNING_SEED: u64 = 1;
 
 /// Measures everything. `done` is told of each run.
 pub fn measure(traces: &[Fitted], seeds: u64, done: impl Fn(&str) + Sync) -> Suite {
@@ -137,11 +139,19 @@ pub fn measure(traces: &[Fitted], seeds: u64, done: impl Fn(&str) + Sync) -> Sui
 fn common(trace: usize, scenario: &Scenario, seeds: u64, done: &dyn Fn(&str)) -> Common {
     let knobs = [(Name::Keda, Knob::KEDA), (Name::Kpa, Knob::KPA), (Name::Fixed, Knob::fixed(scenario.max))];
     let lines = knobs.map(|(name, knob)| {
-        let mut tuner = Tuner::new(scenario, knob, TUNING_SEED);
+        let mut tuner = Tuner::new(scenario, knob, seeds);
         let tuned = tuner.thriftiest(scenario.slo.attainment, |outcome| done(&tuning(name, outcome)));
         line(scenario, name, &tuned.contender, seeds, done)
     });
-    Common { trace, lines: lines.into() }
+    let name = Name::Oracle.as_str();
+    let mut oracle = Line { name, settings: String::new(), figures: Vec::new() };
+    for seed in 1..=seeds {
+        let contender = Contender::Oracle(Arc::new(oracle::plan(scenario, seed)));
+        oracle.figures.push(contender.play(scenario, name, seed).figures);
+        oracle.settings = contender.settings();
+        done(&format!("{name} seed {seed}"));
+    }
+    Common { trace, lines: lines.into(), oracle }
 }
 
 fn case(trace: usize, curve: Curve, scenario: &Scenario, seeds: u64, done: &dyn Fn(&str)) -> Case {
@@ -150,7 +160,7 @@ fn case(trace: usize, curve: Curve, scenario: &Scenario, seeds: u64, done: &dyn 
     with_queue.signals = Signals::Queue;
     let alone = Scenario { signals: Signals::Utilization, ..with_queue.clone() };
     // The HPA sees utilization in either case.
-    let mut tuner = Tuner::new(&with_queue, Knob::HPA, TUNING_SEED);
+    let mut tuner = Tuner::new(&with_queue, Knob::HPA, seeds);
     let mut tuned_to = |attainment: f64| {
         let tuned = tuner.thriftiest(attainment, |outcome| done(&tuning(Name::HpaTuned, outcome)));
         line(&with_queue, Name::HpaTuned, &tuned.contender, seeds, done)
@@ -168,7 +178,7 @@ fn case(trace: usize, curve: Curve, scenario: &Scenario, seeds: u64, done: &dyn 
     Case {
         trace,
         curve,
-        hpa: line(&with_queue, Name::Hpa, &Contender::Hpa(super::baselines::hpa::SEED_TARGET), seeds, done),
+        hpa: line(&with_queue, Name::Hpa, &Contender::Hpa(SEED_TARGET), seeds, done),
         hpa_tuned: tuned_to(scenario.slo.attainment),
         queue,
         utilization,
