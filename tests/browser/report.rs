@@ -22,9 +22,9 @@ fn folder() -> PathBuf {
 /// Two hours with one hill, played by the command line: what it printed with `--json`, and the page in `file`.
 fn played(file: &Path) -> Value {
     let rate = |i| if (8..16).contains(&i) { 6.0 } else { 1.5 };
-    let csv: String = (0..=24).map(|i| format!("{},{}\n", i * 300, rate(i))).collect();
+    let lines: Vec<String> = (0..=24).map(|i| format!("{},{}", i * 300, rate(i))).collect();
     let trace = file.with_extension("csv");
-    fs::write(&trace, format!("time,rate\n{csv}")).unwrap();
+    fs::write(&trace, format!("time,rate\n{}\n", lines.join("\n"))).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.arg("replay").arg(&trace).args(["--only", "tidegate,hpa,fixed", "--seeds", "2", "--peak-replicas", "4"]);
     let output = command.args(["--on-prem", "2", "--json", "--html"]).arg(file).output().unwrap();
@@ -60,9 +60,9 @@ fn the_report_says_what_the_json_says_shows_reasons_and_loads_nothing() {
             Some(percent) => (percent.to_owned(), figure * 100.0),
             None => (written, figure),
         };
-        let decimals = written.split_once('.').map_or(0, |(_, decimals)| decimals.len() as i32);
         // What is not all is not rounded up to all.
-        let step = 10_f64.powi(-decimals);
+        let step =
+            written.split_once('.').map_or(1.0, |(_, decimals)| decimals.chars().fold(1.0, |step, _| step / 10.0));
         assert!((written.parse::<f64>().unwrap() - of).abs() <= step * 0.501 || (of > 99.99 && of < 100.0), "{cell}");
     }
 
@@ -100,7 +100,7 @@ fn the_report_says_what_the_json_says_shows_reasons_and_loads_nothing() {
     // Text can be read on what is behind it, in both schemes.
     for scheme in ["light", "dark"] {
         let feature = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
-        page.call("Emulation.setEmulatedMedia", feature).unwrap();
+        page.call("Emulation.setEmulatedMedia", &feature).unwrap();
         let contrast = page.value(CONTRAST).unwrap();
         for (words, contrast) in contrast.as_object().unwrap() {
             assert!(contrast.as_f64().unwrap() >= 4.5, "{words} in {scheme}: {contrast}");
