@@ -8,7 +8,7 @@ mod load;
 mod units;
 mod validate;
 
-pub use load::LoadError;
+pub use load::{LoadError, read};
 pub use units::{Bytes, Duration, Share};
 pub use validate::Invalid;
 

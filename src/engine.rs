@@ -27,6 +27,7 @@ pub mod policy;
 pub mod readiness;
 pub mod reasons;
 pub mod recommendation;
+pub mod record;
 pub mod removal;
 pub mod saturation;
 pub mod season;

@@ -24,6 +24,7 @@ pub(super) struct Tally {
     under_way: u64,
     met: u64,
     unfinished: u64,
+    violations: u64,
     waiting: i64,
     worst_queue: i64,
     violated: Vec<bool>,
@@ -43,6 +44,8 @@ pub(super) struct Tally {
     /// Removals that may still be undone: until when.
     removals: Vec<f64>,
     max_replicas: u32,
+    /// Decisions, and those at which the contender could not tell.
+    decisions: (u64, u64),
 }
 
 impl Tally {
@@ -58,6 +61,7 @@ impl Tally {
             under_way: 0,
             met: 0,
             unfinished: 0,
+            violations: 0,
             waiting: 0,
             worst_queue: 0,
             violated: vec![false; (seconds / VIOLATION_SECONDS).ceil().max(1.0) as usize],
@@ -74,6 +78,7 @@ impl Tally {
             last_up: None,
             removals: Vec::new(),
             max_replicas: scenario.initial(),
+            decisions: (0, 0),
         }
     }
 
@@ -85,6 +90,11 @@ impl Tally {
     /// Requests that have arrived and not ended.
     pub(super) fn under_way(&self) -> u64 {
         self.under_way
+    }
+
+    /// Requests that have missed a bound so far.
+    pub(super) fn violations(&self) -> u64 {
+        self.violations
     }
 
     pub(super) fn arrived(&mut self, request: &Request, rates: &Rates) {
@@ -128,6 +138,13 @@ impl Tally {
         self.max_replicas = self.max_replicas.max(to);
         if self.moves.len() < MAX_MOVES {
             self.moves.push(Move { at: now - self.warmup, from, to, why: why() });
+        }
+    }
+
+    pub(super) fn decided(&mut self, now: f64, cannot_tell: bool) {
+        if now >= self.warmup {
+            self.decisions.0 += 1;
+            self.decisions.1 += u64::from(cannot_tell);
         }
     }
 
@@ -177,6 +194,7 @@ impl Tally {
             ttft_p99: self.ttft_quantile(0.99),
             max_replicas: self.max_replicas,
             hours: scenario.workload.seconds() / 3600.0,
+            cannot_tell: self.decisions.1 as f64 / self.decisions.0.max(1) as f64,
         };
         Outcome {
             name: name.to_owned(),
@@ -196,7 +214,7 @@ impl Tally {
             seen += count;
             seen > wanted
         });
-        bucket.map_or(f64::INFINITY, |bucket| TTFT_FIRST * TTFT_GROWTH.powi(bucket as i32))
+        bucket.map_or(f64::INFINITY, |bucket| TTFT_FIRST * TTFT_GROWTH.powf(bucket as f64))
     }
 }
 
@@ -220,6 +238,7 @@ impl Ledger for Tally {
         if met {
             self.met += 1;
         } else {
+            self.violations += 1;
             let minute = (((served.at - self.warmup) / VIOLATION_SECONDS) as usize).min(self.violated.len() - 1);
             self.violated[minute] = true;
             let sample = self.sample_of(served.at);
