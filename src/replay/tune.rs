@@ -116,7 +116,7 @@ impl<'a> Tuner<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, LazyLock};
 
     use super::*;
     use crate::replay::{
@@ -126,41 +126,42 @@ mod tests {
         trace::Trace,
     };
 
-    #[test]
-    fn the_thriftiest_setting_keeps_the_bound_in_the_median_and_the_next_one_does_not() {
-        let text = "time,rate\n0,2\n1800,9\n3600,3\n5400,9\n";
+    static SCENARIO: LazyLock<Scenario> = LazyLock::new(|| {
+        let text = "time,rate\n0,2\n600,9\n1200,3\n1800,9\n";
         let trace = Arc::new(Trace::parse("t", text, None).expect("a trace"));
         let wanted = Fit { peak_replicas: 6, on_premises: Some(3), min: 1, max: None, span: (0.0, f64::MAX) };
-        let scenario = fit(&trace, &Model::default(), Slo::default(), wanted);
+        fit(&trace, &Model::default(), Slo::default(), wanted)
+    });
+
+    #[test]
+    fn the_thriftiest_setting_keeps_the_bound_in_the_median_and_the_next_one_does_not() {
+        let scenario = &*SCENARIO;
         let median = |contender: &Contender| {
-            Spread::of((1..=3).map(|seed| contender.play(&scenario, "", seed).figures.slo_attainment)).median
+            Spread::of((1..=3).map(|seed| contender.play(scenario, "", seed).figures.slo_attainment)).median
         };
-        let tuned = Tuner::new(&scenario, Knob::fixed(scenario.max), 3).thriftiest(0.99, |_| ());
+        let tuned = Tuner::new(scenario, Knob::fixed(scenario.max), 3).thriftiest(0.99, |_| ());
         let Contender::Fixed(replicas) = tuned.contender else { panic!("a constant fleet") };
         assert!((4..=7).contains(&replicas), "six would do in the busiest hour: {replicas}");
         assert!(median(&Contender::Fixed(replicas)) >= 0.99 && median(&Contender::Fixed(replicas - 1)) < 0.99);
-        let hpa = Tuner::new(&scenario, Knob::HPA, 3).thriftiest(0.99, |_| ());
+        let hpa = Tuner::new(scenario, Knob::HPA, 3).thriftiest(0.99, |_| ());
         assert!(hpa.keeps && median(&hpa.contender) >= 0.99, "{hpa:?}");
     }
 
     #[test]
     fn a_run_that_is_given_up_early_is_tried_anew_for_a_lower_bound_and_comes_to_the_same() {
-        let text = "time,rate\n0,2\n1800,9\n3600,3\n5400,9\n";
-        let trace = Arc::new(Trace::parse("t", text, None).expect("a trace"));
-        let wanted = Fit { peak_replicas: 6, on_premises: Some(3), min: 1, max: None, span: (0.0, f64::MAX) };
-        let scenario = fit(&trace, &Model::default(), Slo::default(), wanted);
-        let mut one = Tuner::new(&scenario, Knob::HPA, 1);
+        let scenario = &*SCENARIO;
+        let mut one = Tuner::new(scenario, Knob::HPA, 1);
         for bound in [0.999, 0.99, 0.9, 0.95] {
-            let fresh = Tuner::new(&scenario, Knob::HPA, 1).thriftiest(bound, |_| ());
+            let fresh = Tuner::new(scenario, Knob::HPA, 1).thriftiest(bound, |_| ());
             assert_eq!(one.thriftiest(bound, |_| ()), fresh, "{bound}");
-            let attained = fresh.contender.play(&scenario, "", 1).figures.slo_attainment;
+            let attained = fresh.contender.play(scenario, "", 1).figures.slo_attainment;
             assert!(attained >= bound, "{attained} against {bound}");
         }
     }
 
     #[test]
     fn where_nothing_keeps_the_bound_the_most_cautious_setting_is_given_and_said_not_to() {
-        let trace = Arc::new(Trace::parse("t", "time,rate\n0,50\n1800,50\n", None).expect("a trace"));
+        let trace = Arc::new(Trace::parse("t", "time,rate\n0,50\n600,50\n", None).expect("a trace"));
         let wanted = Fit { peak_replicas: 20, on_premises: Some(1), min: 1, max: Some(2), span: (0.0, f64::MAX) };
         let scenario = fit(&trace, &Model::default(), Slo::default(), wanted);
         let tuned = Tuner::new(&scenario, Knob::fixed(2), 1).thriftiest(0.99, |_| ());
