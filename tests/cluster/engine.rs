@@ -22,7 +22,7 @@ const LOAD_SECONDS: u64 = 8;
 /// Requests under way: what one replica serves, and what takes three. One replica's own queue tells it.
 const CALM: u64 = 6;
 /// See [`CALM`].
-const BUSY: u64 = 80;
+const BUSY: u64 = 96;
 /// Window and cooldown of removals, short enough for a test.
 const WINDOW_SECONDS: u64 = 10;
 
