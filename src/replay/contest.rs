@@ -19,7 +19,7 @@ use super::{
     },
     outcome::Outcome,
     policy::Autoscaler,
-    simulation::{Scenario, simulate},
+    simulation::{Scenario, simulate, simulate_within},
     tidegate::Tidegate,
     tune::{Knob, Tuner},
 };
@@ -99,7 +99,7 @@ impl Name {
             Self::Oracle => return Contender::Oracle(Arc::new(oracle::plan(scenario, seed))),
         };
         let mut tuner = Tuner::new(scenario, knob, seeds);
-        tuner.thriftiest(scenario.slo.attainment, |outcome| done(&outcome.settings)).contender
+        tuner.thriftiest(scenario.slo.attainment, done).contender
     }
 }
 
@@ -119,16 +119,25 @@ impl Contender {
     /// Runs it from the beginning.
     #[must_use]
     pub fn play(&self, scenario: &Scenario, name: &str, seed: u64) -> Outcome {
+        simulate(scenario, name, &self.settings(), self.start(scenario).as_mut(), seed)
+    }
+
+    /// Runs it until more requests than this have missed a bound; `None` if they have.
+    #[must_use]
+    pub fn play_within(&self, scenario: &Scenario, seed: u64, most_violations: u64) -> Option<Outcome> {
+        simulate_within(scenario, self.start(scenario).as_mut(), seed, most_violations)
+    }
+
+    fn start(&self, scenario: &Scenario) -> Box<dyn Autoscaler> {
         let (min, max) = (scenario.min, scenario.max);
-        let mut autoscaler: Box<dyn Autoscaler> = match self {
+        match self {
             Self::Tidegate(policy) => Box::new(Tidegate::new(Policy::clone(policy))),
             Self::Hpa(target) => Box::new(Hpa::new(*target, min, max)),
             Self::Keda(target) => Box::new(Keda::new(*target, min, max)),
             Self::Kpa(target) => Box::new(Kpa::new(*target)),
             Self::Fixed(replicas) => Box::new(Fixed(*replicas)),
             Self::Oracle(plan) => Box::new(Oracle::new(Arc::clone(plan), scenario)),
-        };
-        simulate(scenario, name, &self.settings(), autoscaler.as_mut(), seed)
+        }
     }
 }
 

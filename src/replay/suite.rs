@@ -9,7 +9,7 @@ use super::{
     baselines::{hpa::SEED_TARGET, oracle},
     contest::{Contender, Name, side_by_side},
     exporter::{Curve, Signals},
-    outcome::{Figures, Outcome},
+    outcome::Figures,
     simulation::Scenario,
     summary::Spread,
     tidegate::policy_for,
@@ -140,7 +140,7 @@ fn common(trace: usize, scenario: &Scenario, seeds: u64, done: &dyn Fn(&str)) ->
     let knobs = [(Name::Keda, Knob::KEDA), (Name::Kpa, Knob::KPA), (Name::Fixed, Knob::fixed(scenario.max))];
     let lines = knobs.map(|(name, knob)| {
         let mut tuner = Tuner::new(scenario, knob, seeds);
-        let tuned = tuner.thriftiest(scenario.slo.attainment, |outcome| done(&tuning(name, outcome)));
+        let tuned = tuner.thriftiest(scenario.slo.attainment, |tried| done(&tuning(name, tried)));
         line(scenario, name, &tuned.contender, seeds, done)
     });
     let name = Name::Oracle.as_str();
@@ -162,7 +162,7 @@ fn case(trace: usize, curve: Curve, scenario: &Scenario, seeds: u64, done: &dyn 
     // The HPA sees utilization in either case.
     let mut tuner = Tuner::new(&with_queue, Knob::HPA, seeds);
     let mut tuned_to = |attainment: f64| {
-        let tuned = tuner.thriftiest(attainment, |outcome| done(&tuning(Name::HpaTuned, outcome)));
+        let tuned = tuner.thriftiest(attainment, |tried| done(&tuning(Name::HpaTuned, tried)));
         line(&with_queue, Name::HpaTuned, &tuned.contender, seeds, done)
     };
     let engine = |scenario: &Scenario| {
@@ -195,6 +195,6 @@ fn line(scenario: &Scenario, name: Name, contender: &Contender, seeds: u64, done
     Line { name, settings: contender.settings(), figures: figures.collect() }
 }
 
-fn tuning(name: Name, outcome: &Outcome) -> String {
-    format!("tuning {}: {}", name.as_str(), outcome.settings)
+fn tuning(name: Name, tried: &str) -> String {
+    format!("tuning {}: {tried}", name.as_str())
 }
