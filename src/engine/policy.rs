@@ -116,11 +116,12 @@ pub struct Up {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Down {
-    /// A replica goes only when nothing within so many seconds would have needed it. Default: the time in which it could
-    /// be back, by the pool that it is in (p90 of the learned time to ready), at least [`Down::SHORTEST_WINDOW`].
+    /// A replica goes only when nothing within so many seconds needed it, and nothing is to be expected in twice that time.
+    /// Default: the time in which it could be back (p90 of the learned time to ready of its pool), at least
+    /// [`Down::SHORTEST_WINDOW`].
     pub window_seconds: Option<f64>,
-    /// Seconds after an addition, and between two removals. Default: a quarter of the window after a removal, the whole of
-    /// it after an addition.
+    /// Seconds after an addition, and between two removals. Default: 15 between two removals, so that one shows its effect
+    /// before the next, and none after an addition, which the window guards.
     pub cooldown_seconds: Option<f64>,
     /// Most replicas removed by one decision. Default 1: a wrong removal costs a model load.
     pub step: u32,
@@ -130,17 +131,19 @@ pub struct Down {
 }
 
 impl Down {
-    /// Shorter than this a window says little: it holds four scrapes at the usual intervals.
-    pub const SHORTEST_WINDOW: f64 = 60.0;
+    /// Who is needed again within a quarter of an hour, twice this, was not worth removing: a model load, a cold cache, and
+    /// one reversal more for those who watch. Two thirds of it save 2 % of GPU hours and reverse a third more often on a
+    /// week of real load; twice of it costs 4 % and reverses a seventh less often.
+    pub const SHORTEST_WINDOW: f64 = 450.0;
 }
 
 /// Reserve against what the forecast does not know, as the quantile of its own error that is covered.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Headroom {
-    /// In the first pool, 0.5..1. Default 0.9.
+    /// In the first pool, 0.5..1. Default 0.95: the rest of the way to 99 % of requests in time is what a queue may take.
     pub quantile: f64,
-    /// In pools that cost more, 0.5..1. Default 0.8: the dearer the reserve, the less of it (the newsvendor's ratio).
+    /// In the pools after it, 0.5..1. Default 0.95.
     pub burst_quantile: f64,
 }
 
@@ -191,6 +194,6 @@ impl Default for Down {
 
 impl Default for Headroom {
     fn default() -> Self {
-        Self { quantile: 0.9, burst_quantile: 0.8 }
+        Self { quantile: 0.95, burst_quantile: 0.95 }
     }
 }
