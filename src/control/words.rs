@@ -168,3 +168,35 @@ pub fn since(drafts: &[Draft], before: &[Condition], generation: i64, now: Times
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(kind: &'static str, holds: bool) -> Draft {
+        Draft { kind, holds, reason: "Because", message: "so".into() }
+    }
+
+    #[test]
+    fn what_holds_as_before_has_held_since_then_and_what_turns_begins_now() {
+        let [then, now] = [0, 60].map(|second| Timestamp::from_second(second).unwrap());
+        let before = since(&[draft("Ready", true), draft("Unknown", false)], &[], 1, then);
+        let after = since(&[draft("Ready", true), draft("Unknown", true), draft("Limited", false)], &before, 2, now);
+        let times: Vec<_> =
+            after.iter().map(|condition| (&*condition.type_, condition.last_transition_time.0)).collect();
+        assert_eq!(times, [("Ready", then), ("Unknown", now), ("Limited", now)]);
+        assert!(after.iter().all(|condition| condition.observed_generation == Some(2)));
+    }
+
+    #[test]
+    fn an_hpa_that_tolerates_ten_percent_is_a_condition_only_where_that_swallows_steps() {
+        let by = |exact| Following::By { autoscaler: "llm".into(), exact };
+        for (following, max, expected) in
+            [(by(false), 20, true), (by(true), 20, false), (by(false), 10, false), (Following::Nobody, 20, false)]
+        {
+            let draft = swallowed(&following, max);
+            assert_eq!(draft.holds, expected, "{following:?} {max}");
+            assert!(!expected || draft.message.contains("1.35") && draft.message.contains("mode Act"), "{draft:?}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! With the host's network a pod's address is its node's, and that is this machine's. The pods of one Deployment would all
 //! have one port; here each has a port of its own, which an annotation of the pod tells, as it may on a real cluster.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
@@ -27,6 +27,12 @@ use super::{
 
 /// Requests that a server runs at once.
 const PLACES: u64 = 32;
+/// How long a shared request takes: its tokens at a fiftieth of a second.
+const STAY: Duration = Duration::from_secs(10);
+/// See [`STAY`].
+const TOKENS: u64 = 500;
+/// How often finished requests are counted.
+const BEAT: Duration = Duration::from_millis(500);
 
 /// The Deployment whose pods have servers.
 pub fn served_deployment(replicas: i32) -> Value {
@@ -39,6 +45,7 @@ pub fn served_deployment(replicas: i32) -> Value {
 pub struct ModelServers {
     scene: Arc<Mutex<Scene>>,
     follow: JoinHandle<()>,
+    work: JoinHandle<()>,
 }
 
 struct Scene {
@@ -63,7 +70,8 @@ impl ModelServers {
             servers: BTreeMap::new(),
         }));
         let follow = tokio::spawn(follow(namespace.api(), Arc::clone(&scene)));
-        Self { scene, follow }
+        let work = tokio::spawn(work(Arc::clone(&scene)));
+        Self { scene, follow, work }
     }
 
     /// Changes how many requests wait, in all pods together.
@@ -91,6 +99,7 @@ impl ModelServers {
 impl Drop for ModelServers {
     fn drop(&mut self) {
         self.follow.abort();
+        self.work.abort();
     }
 }
 
@@ -107,6 +116,25 @@ impl Scene {
             if server.fault() != self.fault {
                 server.set_fault(self.fault);
             }
+        }
+    }
+}
+
+/// Counts what shared requests amount to: each takes [`STAY`] and is followed by another.
+async fn work(scene: Arc<Mutex<Scene>>) {
+    let mut beats = tokio::time::interval(BEAT);
+    let mut begun = 0.0;
+    loop {
+        beats.tick().await;
+        let scene = scene.lock();
+        if scene.shared.is_none() {
+            continue;
+        }
+        begun += scene.running as f64 * BEAT.as_secs_f64() / STAY.as_secs_f64();
+        let done = begun as u64;
+        begun -= done as f64;
+        for server in scene.servers.values() {
+            server.change(|vllm| vllm.finish(done, 200, TOKENS, 0.3));
         }
     }
 }

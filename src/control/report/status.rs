@@ -105,3 +105,56 @@ impl Status {
         json!({ "status": status })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(change: impl FnOnce(&mut ScalingPolicyStatus)) -> Status {
+        let condition = Condition {
+            type_: "Unknown".into(),
+            status: "True".into(),
+            reason: "Unknown".into(),
+            message: "last measured 31s ago".into(),
+            observed_generation: Some(1),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        };
+        let mut status = ScalingPolicyStatus {
+            desired_replicas: Some(2),
+            demand: Some("1.41".into()),
+            message: Some("2 stay".into()),
+            conditions: vec![condition],
+            ..ScalingPolicyStatus::default()
+        };
+        change(&mut status);
+        Status(status)
+    }
+
+    #[test]
+    fn figures_alone_are_nobodys_news() {
+        let before = status(|_| ());
+        for figures in [
+            status(|status| status.demand = Some("1.42".into())),
+            status(|status| status.message = Some("2 stay: 1.42".into())),
+            status(|status| status.conditions[0].message = "last measured 36s ago".into()),
+        ] {
+            assert!(figures != before && !figures.differs_by_more_than_figures(&before), "{figures:?}");
+        }
+        for news in [
+            status(|status| status.demand = None),
+            status(|status| status.desired_replicas = Some(3)),
+            status(|status| status.conditions[0].status = "False".into()),
+            status(|status| status.reason = Some("Window".into())),
+        ] {
+            assert!(news.differs_by_more_than_figures(&before), "{news:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_removed_but_not_the_time_of_the_last_move() {
+        let patch = status(|status| status.demand = None).patch();
+        let status = patch["status"].as_object().unwrap();
+        assert!(status["demand"].is_null() && status.contains_key("demand"), "a merge patch removes what is null");
+        assert!(!status.contains_key("lastScaleTime"));
+    }
+}
