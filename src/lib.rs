@@ -11,6 +11,7 @@
 
 pub mod adapter;
 pub mod attribution;
+pub mod burst;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
