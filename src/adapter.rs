@@ -60,6 +60,9 @@ use crate::{
 const CERTIFICATE_SECRET: &str = "tidegate-serving-certificate";
 /// How often it is looked at who owns the API groups: they change hands when somebody installs something.
 const OWNERS_INTERVAL: Duration = Duration::from_mins(1);
+/// Changes of the cluster that arrive within this time are taken together: with thousands of serving pods there is always
+/// one, and the set of targets is made anew for each.
+const TARGETS_REST: Duration = Duration::from_millis(250);
 /// Readiness waits no longer for first scrapes: with thousands of dead targets they take minutes.
 const FIRST_SCRAPES: Duration = Duration::from_mins(1);
 /// A snapshot older than so many of the longest pauses means that the loop is stuck.
@@ -301,6 +304,10 @@ async fn follow_targets(
             *before = Arc::new(now);
             changed
         });
+        tokio::select! {
+            () = &mut shutdown => return,
+            () = tokio::time::sleep(TARGETS_REST) => {}
+        }
         tokio::select! {
             () = &mut shutdown => return,
             // The index lives as long as this task: its sender is never gone.

@@ -39,6 +39,7 @@ mod heard;
 mod page;
 mod pods;
 mod readers;
+mod servers;
 mod services;
 
 #[cfg(test)]
@@ -140,6 +141,8 @@ pub struct Readings {
     pub core_services: BTreeMap<ObjectKey, BTreeMap<FamilyId, GroupReading>>,
     /// Nodes: mean (or sum, by unit) over the node's cards.
     pub nodes: BTreeMap<Arc<str>, BTreeMap<FamilyId, Reading>>,
+    /// Pods whose model server was asked for its page and has none, or none with a known family, and why.
+    pub offer_nothing: BTreeMap<ObjectKey, Arc<str>>,
     /// Samples that name a pod which does not exist, or name none.
     pub unattributed: u64,
     /// The least share of ready pods with a value that was asked for (R9).
@@ -181,6 +184,7 @@ pub fn attribute(
     readings.nodes = pods::nodes(&heard::one_per_place(nodes, batches), &node_names, &families);
     if knows(view, "pods") {
         readings.pods = pods::pods(heard::one_per_place(pods, batches), &roster, &families);
+        servers::add(batches, view, &families, now, max_age, &mut readings);
     }
     if knows(view, "pods") && knows(view, "deployments") {
         services::aggregate(view, &families, coverage.0, &mut readings);
@@ -251,6 +255,6 @@ const FULL: f64 = 100.0;
 fn clamp(value: f64, unit: Unit) -> f64 {
     match unit {
         Unit::Percent => value.min(FULL),
-        Unit::Mebibytes => value,
+        Unit::Mebibytes | Unit::Count | Unit::Share | Unit::PerSecond | Unit::Seconds => value,
     }
 }

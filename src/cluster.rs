@@ -9,11 +9,15 @@
 pub mod decode;
 pub mod index;
 pub mod kind;
+pub mod resources;
 pub mod services;
 pub mod view;
 pub mod watch;
 
 pub use index::Index;
 pub use kind::{Kind, Scope};
+pub use resources::Resources;
 pub use services::Service;
-pub use view::{Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, Phase, Pod, PodState, View};
+pub use view::{
+    Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod, PodState, View,
+};

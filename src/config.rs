@@ -54,6 +54,27 @@ pub struct Scrape {
     pub urls: Vec<UrlTarget>,
     /// Targets that are pods, from the Kubernetes API.
     pub discover: Vec<Discovery>,
+    /// Model servers: serving pods' own pages.
+    pub serving: Serving,
+}
+
+/// Pages of model servers (vLLM, SGLang, TGI): ready pods of KServe predictors, and those with a GPU of a Deployment that
+/// tell a port. Each speaks about its own pod only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Serving {
+    /// Whether serving pods are asked at all.
+    pub enabled: bool,
+    /// Port of an InferenceService's pod that names none, neither by annotation nor by `--port` nor as container port.
+    pub port: u16,
+    /// Path where the pod's annotations name none.
+    pub path: String,
+    /// Most serving pods; later ones (by name) are not scraped, and that is said.
+    pub targets: usize,
+    /// Most lines of known families on one page; a page with more is refused whole.
+    pub samples: usize,
+    /// How long a pod that offers no page is left alone before it is asked again.
+    pub retry: Duration,
 }
 
 /// How a target is spoken to, and what of it is believed.
@@ -183,6 +204,25 @@ pub struct Vocabulary {
     /// Further names of the labels that are read: keys `namespace`, `pod`, `container`, `node`, `process`, `uuid`,
     /// `instance`, `podUid`; values are label names, tried after the built-in ones.
     pub labels: BTreeMap<String, Vec<String>>,
+    /// Further families of model servers.
+    pub servers: Vec<ServerFamily>,
+}
+
+/// One further family of a model server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerFamily {
+    /// Name on the server's page; of a histogram without `_sum` and `_count`.
+    pub name: String,
+    /// Name in our APIs. Left out: `name` for gauges and shares, with `_per_second` in place of `_total` or `_sum` for
+    /// counters, with `_mean` for histograms.
+    #[serde(default)]
+    pub served_as: Option<String>,
+    /// How its lines become one value: `gauge`, `share`, `counter` or `histogram`.
+    pub kind: crate::serving::Kind,
+    /// What the engine takes it for: `running`, `waiting`, `kvCache`, `promptTokens` or `generatedTokens`.
+    #[serde(default)]
+    pub role: Option<crate::serving::Role>,
 }
 
 /// One further family.
@@ -316,7 +356,14 @@ impl Default for Scrape {
             targets: 5_000,
             urls: Vec::new(),
             discover: Vec::new(),
+            serving: Serving::default(),
         }
+    }
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self { enabled: true, port: 8080, path: "/metrics".into(), targets: 5_000, samples: 1_000, retry: seconds(60) }
     }
 }
 

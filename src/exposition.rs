@@ -73,7 +73,9 @@ pub enum PageError {
     )]
     AfterEof,
     /// More samples than the limit.
-    #[error("the page has more than {limit} samples of families that are read; raise scrape.samples if that is right")]
+    #[error(
+        "the page has more than {limit} samples of families that are read; raise scrape.samples (of a model server: scrape.serving.samples) if that is right"
+    )]
     TooManySamples {
         /// [`Limits::samples`].
         limit: usize,

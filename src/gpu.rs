@@ -12,6 +12,7 @@ use std::{
 use crate::{
     config::{self, SourceUnit},
     reading::Reading,
+    serving::{self, Role},
 };
 
 mod dialects;
@@ -33,6 +34,14 @@ pub enum Unit {
     Percent,
     /// Mebibytes. Processes on a card and cards of a pod add up.
     Mebibytes,
+    /// A count of something. This and the following are said by model servers, about their pod as a whole.
+    Count,
+    /// 0..1.
+    Share,
+    /// Gained per second.
+    PerSecond,
+    /// Seconds.
+    Seconds,
 }
 
 /// One metric family as it is served.
@@ -46,6 +55,10 @@ pub struct Family {
     pub max: f64,
     /// One sentence for `--help`-like listings and `/metrics`.
     pub help: Arc<str>,
+    /// It is read from pages of model servers, and not from those of exporters.
+    pub by_server: bool,
+    /// What the engine takes it for.
+    pub role: Option<Role>,
 }
 
 /// One physical GPU, or one MIG instance of it.
@@ -103,6 +116,7 @@ pub struct Vocabulary {
     pub families: Vec<Family>,
     sources: HashMap<Box<[u8]>, Source>,
     labels: dialects::Labels,
+    servers: serving::Sources,
 }
 
 /// Why a configured vocabulary is refused.
@@ -136,8 +150,42 @@ pub enum VocabularyError {
         /// That family's unit.
         expected: Unit,
     },
+    /// Not a metric name.
+    #[error("vocabulary.servers: {name:?} is not a metric name; expected letters, digits, `_` and `:`, no digit first")]
+    ServerName {
+        /// As configured, `name` or `servedAs`.
+        name: String,
+    },
+    /// The name has a meaning already.
+    #[error("vocabulary.servers: lines of {name:?} are read already, built in or by another entry; remove it here")]
+    ServerDuplicate {
+        /// As configured.
+        name: String,
+    },
+    /// It is served under the name of another kind of family.
+    #[error(
+        "vocabulary.servers: {name:?} cannot be served as {served_as:?}, which is of another kind; choose another servedAs"
+    )]
+    ServerUnit {
+        /// As configured.
+        name: String,
+        /// The name in our APIs.
+        served_as: String,
+    },
+    /// The role needs another kind.
+    #[error("vocabulary.servers: {name:?} is a {kind:?}, but the role {role:?} needs a {expected:?}")]
+    Role {
+        /// As configured.
+        name: String,
+        /// As configured.
+        kind: serving::Kind,
+        /// As configured.
+        role: Role,
+        /// What the role needs.
+        expected: serving::Kind,
+    },
     /// More than [`MAX_FAMILIES`].
-    #[error("vocabulary.families: more than {MAX_FAMILIES} names with the built-in ones; remove some")]
+    #[error("vocabulary: more than {MAX_FAMILIES} names of families with the built-in ones; remove some")]
     TooMany,
     /// A label name.
     #[error(transparent)]
@@ -153,11 +201,22 @@ pub const MAX_PERCENT: f64 = 100.0;
 /// Largest credible memory of one sample, MiB: 16 TiB, far above any card and below DCGM's blanks.
 pub const MAX_MEBIBYTES: f64 = 16_777_216.0;
 
+/// Largest credible number of requests in one model server.
+const MAX_COUNT: f64 = 1e6;
+/// Largest credible gain per second: tokens of a whole node are far below.
+const MAX_PER_SECOND: f64 = 1e9;
+/// Largest credible mean duration: one day.
+const MAX_SECONDS: f64 = 86_400.0;
+
 impl Unit {
     const fn max(self) -> f64 {
         match self {
             Self::Percent => MAX_PERCENT,
             Self::Mebibytes => MAX_MEBIBYTES,
+            Self::Count => MAX_COUNT,
+            Self::Share => 1.0,
+            Self::PerSecond => MAX_PER_SECOND,
+            Self::Seconds => MAX_SECONDS,
         }
     }
 }
@@ -176,12 +235,23 @@ impl From<SourceUnit> for Scale {
 impl Default for Vocabulary {
     /// The built-in one.
     fn default() -> Self {
-        let mut vocabulary =
-            Self { families: Vec::new(), sources: HashMap::new(), labels: dialects::Labels::built_in() };
+        let mut vocabulary = Self {
+            families: Vec::new(),
+            sources: HashMap::new(),
+            labels: dialects::Labels::built_in(),
+            servers: serving::Sources::default(),
+        };
         for family in families::BUILT_IN {
             let id = vocabulary.add_family(family.name, family.help, family.sources[0].1.unit());
             for (name, scale) in family.sources {
                 vocabulary.add_source(name, id, *scale);
+            }
+        }
+        for serving::BuiltIn { help, kind, role, names } in serving::BUILT_IN {
+            let id = vocabulary.add_family(&kind.served_as(names[0]), help, kind.unit());
+            vocabulary.families[usize::from(id.0)].role = *role;
+            for name in *names {
+                vocabulary.servers.add(name, *kind, id);
             }
         }
         vocabulary
@@ -192,7 +262,7 @@ impl Vocabulary {
     /// The built-in vocabulary and what is configured beyond it. A configured family with a built-in name on pages
     /// replaces that name's unit, and what it is served as if that is said too.
     pub fn new(config: &config::Vocabulary) -> Result<Self, VocabularyError> {
-        let config::Vocabulary { families, labels } = config;
+        let config::Vocabulary { families, labels, servers } = config;
         let mut vocabulary = Self { labels: dialects::Labels::new(labels)?, ..Self::default() };
         let mut seen = BTreeSet::new();
         for config::FamilyConfig { name, served_as, unit } in families {
@@ -230,7 +300,36 @@ impl Vocabulary {
             }
             vocabulary.add_source(name, id, scale);
         }
+        for family in servers {
+            vocabulary.add_server_family(family)?;
+        }
         Ok(vocabulary)
+    }
+
+    fn add_server_family(&mut self, family: &config::ServerFamily) -> Result<(), VocabularyError> {
+        let config::ServerFamily { name, served_as, kind, role } = family;
+        let served_as = served_as.clone().unwrap_or_else(|| kind.served_as(name));
+        if let Some(name) = [name, &served_as].into_iter().find(|name| !is_metric_name(name)) {
+            return Err(VocabularyError::ServerName { name: name.clone() });
+        }
+        if self.sources.len() + self.servers.len() >= MAX_FAMILIES {
+            return Err(VocabularyError::TooMany);
+        }
+        if let Some(role) = role.filter(|role| role.kind() != *kind) {
+            return Err(VocabularyError::Role { name: name.clone(), kind: *kind, role, expected: role.kind() });
+        }
+        let help = "Configured in vocabulary.servers";
+        let known = self.by_name(&served_as);
+        let id = known.unwrap_or_else(|| self.add_family(&served_as, help, kind.unit()));
+        let family = &mut self.families[usize::from(id.0)];
+        if family.unit != kind.unit() {
+            return Err(VocabularyError::ServerUnit { name: name.clone(), served_as });
+        }
+        family.role = role.or(family.role);
+        if !self.servers.add(name, *kind, id) {
+            return Err(VocabularyError::ServerDuplicate { name: name.clone() });
+        }
+        Ok(())
     }
 
     /// The family with that id. Ids come from this vocabulary only.
@@ -243,6 +342,17 @@ impl Vocabulary {
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<FamilyId> {
         self.families.iter().position(|family| &*family.name == name).map(|i| FamilyId(i as u16))
+    }
+
+    /// The families with that role, the built-in ones first.
+    pub fn with_role(&self, role: Role) -> impl Iterator<Item = FamilyId> + '_ {
+        let families = self.families.iter().zip(0..);
+        families.filter(move |(family, _)| family.role == Some(role)).map(|(_, index)| FamilyId(index))
+    }
+
+    /// Where a name on a model server's page leads.
+    pub(crate) fn server_source(&self, name: &[u8]) -> Option<serving::Source> {
+        self.servers.get(name)
     }
 
     fn source(&self, name: &[u8]) -> Option<Source> {
@@ -258,7 +368,15 @@ impl Vocabulary {
 
     fn add_family(&mut self, name: &str, help: &str, unit: Unit) -> FamilyId {
         let id = FamilyId(self.families.len() as u16);
-        self.families.push(Family { name: name.into(), unit, max: unit.max(), help: help.into() });
+        let by_server = !matches!(unit, Unit::Percent | Unit::Mebibytes);
+        self.families.push(Family {
+            name: name.into(),
+            unit,
+            max: unit.max(),
+            help: help.into(),
+            by_server,
+            role: None,
+        });
         id
     }
 

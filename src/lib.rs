@@ -22,6 +22,7 @@ pub mod gpu;
 pub mod publish;
 pub mod reading;
 pub mod scrape;
+pub mod serving;
 pub mod signal;
 pub mod sim;
 pub mod telemetry;

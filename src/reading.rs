@@ -2,7 +2,7 @@
 //!
 //! A true zero is a value. Nothing in this crate turns an [`Unknown`] into a number.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -127,10 +127,41 @@ pub enum Unknown {
     /// A watch of the cluster has not delivered its first list, or has been broken for too long.
     #[error("the cluster's state is not known yet: {0}")]
     ClusterUnknown(String),
+    /// The pod's model server has no page, or nobody knows where.
+    #[error("its model server offers no page of metrics: {0}")]
+    NoPage(Arc<str>),
+    /// A counter has not told yet what it gained.
+    #[error(transparent)]
+    NoRate(#[from] NoRate),
     /// It can be read in more than one way: a name that stands for several Deployments, or a value that may be a ratio or a
     /// percentage.
     #[error("{0}")]
     Ambiguous(String),
+}
+
+/// Why two pages of counters give no rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoRate {
+    /// There is no page before this one.
+    #[error("a rate needs two pages, and this is the first")]
+    First,
+    /// A counter is smaller than on the page before.
+    #[error("a counter fell: the model server was restarted between the last two pages")]
+    Fell,
+    /// Counters came or went.
+    #[error("the page before had other counters: the model server was restarted or changed between the last two pages")]
+    Changed,
+    /// The pages are too far apart.
+    #[error("the last two pages are {}s apart, more than maxAge {}s", elapsed.as_secs(), longest.as_secs())]
+    Gap {
+        /// How far.
+        elapsed: Duration,
+        /// The configured limit.
+        longest: Duration,
+    },
+    /// A mean of nothing.
+    #[error("no request was measured between the last two pages")]
+    Nothing,
 }
 
 impl Unknown {

@@ -13,13 +13,15 @@ pub mod batch;
 pub mod error;
 mod fetch;
 pub mod schedule;
+pub mod serving;
 pub mod store;
 pub mod targets;
 mod ticks;
 
-pub use batch::{BadLine, Batch, TargetId, TargetStatus};
+pub use batch::{BadLine, Batch, OwnReadings, TargetId, TargetStatus};
 pub use error::ScrapeError;
 pub use schedule::{Scraper, ScraperError};
+pub use serving::{Subject, serving_url};
 pub use store::{Snapshot, Store, Totals, Tracked};
 pub use targets::{Refusal, Target, TargetSet, targets};
 

@@ -7,7 +7,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+pub use observe::{Known, Observer};
+pub use room::PoolNodes;
 use serde::{Deserialize, Serialize};
+
+mod observe;
+mod room;
 
 /// One signal of one pod.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -114,3 +119,6 @@ pub struct Observation {
     /// Why the cluster's state is not known, if it is not: then nothing moves.
     pub cluster_unknown: Option<Arc<str>>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! A stage for the real code: simulated GPU nodes, pods, load and autoscaler, for `demo` and for tests.
 //!
 //! Simulated is what a laptop lacks: GPUs ([`gpus`]), a cluster ([`cluster`]), users ([`load`]) and the controller manager
-//! ([`hpa`]). Real is what lies between: exporters speak their true formats over true sockets ([`exporter`]), and the
+//! ([`hpa`]). Real is what lies between: exporters and model servers ([`server`]) speak their true formats over true sockets
+//! ([`exporter`]), and the
 //! autoscaler asks a true server over TLS. [`scene`] brings them together. Nothing here is reached from `tidegate adapter`.
 
 pub mod cluster;
@@ -10,3 +11,4 @@ pub mod gpus;
 pub mod hpa;
 pub mod load;
 pub mod scene;
+pub mod server;

@@ -1,14 +1,15 @@
 //! Against a real control plane: etcd, kube-apiserver with its aggregation layer, kube-controller-manager (the HPA),
 //! kube-scheduler, and kwok in place of kubelets. All tests share one, each in a namespace of its own.
 //!
-//! What is simulated: nodes and pods (kwok plays them), and the GPU exporters (real sockets and real formats, made-up
-//! numbers). A part that is missing or does not start fails the tests that need it.
+//! What is simulated: nodes and pods (kwok plays them), and the GPU exporters and model servers (real sockets and real
+//! formats, made-up numbers). A part that is missing or does not start fails the tests that need it.
 
 // The harness.
 mod adapter;
 mod controlplane;
 mod kubectl;
 mod kwok;
+mod model_servers;
 mod namespace;
 mod parts;
 mod pki;
@@ -29,3 +30,4 @@ mod own_metrics;
 mod reading;
 mod restart;
 mod scaling;
+mod servers;

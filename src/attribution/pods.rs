@@ -78,7 +78,7 @@ fn pod_reading(cards: &[(CardId, Reading)], requested: u32, unit: Unit) -> Readi
 
 /// What a pod did while it loaded its model says nothing about the replica that it has become: it would be averaged in as
 /// an idle one (R8).
-fn own(measured: Measured, pod: &Pod) -> Reading {
+pub(super) fn own(measured: Measured, pod: &Pod) -> Reading {
     match pod.ready_since {
         Some(since) if pod.state == PodState::Ready && measured.at < since => Err(Unknown::BeforeReady),
         _ => Ok(measured),
@@ -128,7 +128,8 @@ fn over_cards<'a>(cards: impl Iterator<Item = &'a Reading>, unit: Unit) -> Readi
     let total = sum(&mut values);
     let value = match unit {
         Unit::Percent => clamp(total / values.len() as f64, unit),
-        Unit::Mebibytes => total,
+        // Families of model servers are not about cards.
+        Unit::Mebibytes | Unit::Count | Unit::Share | Unit::PerSecond | Unit::Seconds => total,
     };
     Ok(Measured { value, at })
 }

@@ -10,11 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{PodReading, Readings, Statistic, attribute};
 use crate::{
-    cluster::{Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, Phase, Pod, PodState, View},
+    cluster::{
+        Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod, PodState,
+        Resources, View,
+    },
     config::Aggregate,
     gpu::{CardId, FamilyId, Owner, Sample, Vocabulary},
     reading::{Measured, Reading, Unknown},
-    scrape::{Batch, TargetId},
+    scrape::{Batch, OwnReadings, Subject, TargetId},
 };
 
 pub(crate) const SM: &str = "DCGM_CUSTOM_PROCESS_SM_UTIL";
@@ -61,6 +64,7 @@ pub(crate) fn page(lines: &[&str]) -> Batch {
         samples: Vec::new(),
         sample_times: [].into(),
         absent_means_idle: false,
+        own: None,
     };
     for (index, text) in lines.iter().enumerate() {
         let mut words = text.split(' ');
@@ -90,6 +94,12 @@ pub(crate) fn page(lines: &[&str]) -> Batch {
     batch
 }
 
+/// So many GPUs, for so many pods.
+pub(crate) fn gpus(count: u32, pods: u64) -> Resources {
+    let gpus = if count > 0 { vec![("nvidia.com/gpu".into(), u64::from(count))] } else { Vec::new() };
+    Resources { gpus, pods, ..Resources::default() }
+}
+
 /// A cluster and its pages.
 #[derive(Debug, Clone)]
 pub(crate) struct Scene {
@@ -102,7 +112,16 @@ impl Scene {
     /// Node n1 and nothing on it.
     pub fn new() -> Self {
         let mut view = View::default();
-        view.nodes.insert("n1".into(), Arc::new(Node { name: "n1".into(), labels: [].into() }));
+        view.nodes.insert(
+            "n1".into(),
+            Arc::new(Node {
+                name: "n1".into(),
+                labels: [].into(),
+                created: None,
+                open: true,
+                allocatable: gpus(8, 110),
+            }),
+        );
         Self { view, settings: Aggregate::default(), pages: Vec::new() }
     }
 
@@ -119,6 +138,7 @@ impl Scene {
             selector: format!("app=isvc.{name}").parse().unwrap(),
             replicas: 1,
             inference_service,
+            requests: gpus(1, 1),
         };
         self.view.deployments.insert(key(name), Arc::new(deployment));
         let selector = [("app".into(), format!("isvc.{name}").into())].into();
@@ -142,8 +162,11 @@ impl Scene {
             created: Some(ago(3700)),
             scheduled: Some(ago(3650)),
             started: Some(ago(3600)),
+            running: Some(ago(3590)),
             ready_since: Some(ago(3500)),
             gpus,
+            requests: self::gpus(gpus, 1),
+            page: PageHint::default(),
         };
         self.view.pods.insert(key(name), Arc::new(pod));
         self
@@ -183,6 +206,20 @@ impl Scene {
     /// A page of another target.
     pub fn other_page(mut self, target: &str, rank: u32, lines: &[&str]) -> Self {
         self.pages.push(Batch { target: TargetId(target.into()), rank, ..page(lines) });
+        self
+    }
+
+    /// The page of the pod's own model server, one second old; `NaN` is unknown. No families: it offers nothing.
+    pub fn server(mut self, pod: &str, families: &[(&str, f64)]) -> Self {
+        let readings = families.iter().map(|(name, value)| {
+            let known = Measured { value: *value, at: ago(1) };
+            (family(name), if value.is_nan() { Err(Unknown::Malformed) } else { Ok(known) })
+        });
+        let subject = Subject { pod: key(pod), uid: format!("uid-{pod}").into() };
+        let readings = if families.is_empty() { Err("connection refused".into()) } else { Ok(readings.collect()) };
+        let own = Some(OwnReadings { subject, readings });
+        let target = TargetId(format!("server:prod/{pod}/uid-{pod}").into());
+        self.pages.push(Batch { target, own, ..page(&[]) });
         self
     }
 

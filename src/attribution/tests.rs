@@ -4,4 +4,5 @@
 
 mod pods;
 mod properties;
+mod servers;
 mod services;

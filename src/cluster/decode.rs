@@ -14,6 +14,8 @@ use super::{
 };
 
 mod autoscaler;
+mod containers;
+mod page;
 mod pod;
 mod workload;
 
@@ -82,13 +84,13 @@ pub fn object(kind: Kind, json: &str, gpu_resources: &[String]) -> Result<Object
     match kind {
         Kind::Pods => wire::<pod::Wire>(json).and_then(|wire| wire.decode(gpu_resources)).map(Object::Pod),
         Kind::Deployments => {
-            wire::<workload::WireDeployment>(json).and_then(workload::WireDeployment::decode).map(Object::Deployment)
+            wire::<workload::WireDeployment>(json).and_then(|wire| wire.decode(gpu_resources)).map(Object::Deployment)
         }
         Kind::InferenceServices => {
             wire::<workload::WireBare>(json).map(|wire| Object::InferenceService(wire.inference_service()))
         }
         Kind::CoreServices => wire::<workload::WireService>(json).map(|wire| Object::CoreService(wire.decode())),
-        Kind::Nodes => wire::<workload::WireBare>(json).map(|wire| Object::Node(wire.node())),
+        Kind::Nodes => wire::<workload::WireNode>(json).and_then(|wire| wire.decode(gpu_resources)).map(Object::Node),
         Kind::Autoscalers => wire::<autoscaler::Wire>(json).and_then(autoscaler::Wire::decode).map(Object::Autoscaler),
     }
     .map_err(|reason| Undecodable { kind, key: key(json).ok(), reason })
@@ -109,6 +111,8 @@ struct Metadata {
     uid: Option<Arc<str>>,
     #[serde(default)]
     labels: Option<Labels>,
+    #[serde(default)]
+    annotations: Option<page::Annotations>,
     #[serde(default)]
     creation_timestamp: Option<Timestamp>,
     #[serde(default)]

@@ -56,7 +56,8 @@ impl Index {
             version: watch::Sender::new(0),
         };
         let unsynced: BTreeSet<_> = index.watches().into_iter().collect();
-        let view = View { unsynced: names(&unsynced), ..View::default() };
+        let partial = !index.namespaces.is_empty();
+        let view = View { unsynced: names(&unsynced), partial, ..View::default() };
         *index.state.get_mut() = State { view: Arc::new(view), unsynced, problems: BTreeMap::new() };
         index
     }

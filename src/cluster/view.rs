@@ -7,6 +7,8 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::Resources;
+
 /// Labels of an object.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
@@ -70,10 +72,27 @@ pub struct Pod {
     pub scheduled: Option<Timestamp>,
     /// `status.startTime`: samples from before are not its own.
     pub started: Option<Timestamp>,
+    /// When the container with the model server began to run, while it runs: its image is there.
+    pub running: Option<Timestamp>,
     /// `Ready` became true no later than this.
     pub ready_since: Option<Timestamp>,
     /// GPUs in the resource limits (`nvidia.com/gpu` and configured names), over all containers.
     pub gpus: u32,
+    /// What it takes of its node, from when it is bound until it has ended.
+    pub requests: Resources,
+    /// Where the page of its model server is, as far as the pod says.
+    pub page: PageHint,
+}
+
+/// What a pod says about the page of metrics that its model server offers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PageHint {
+    /// Port: by annotation, by the server's `--port`, or the container's own.
+    pub port: Option<u16>,
+    /// Path, by annotation.
+    pub path: Option<Arc<str>>,
+    /// The annotations ask not to scrape the pod.
+    pub declined: bool,
 }
 
 /// A Deployment.
@@ -89,6 +108,8 @@ pub struct Deployment {
     pub replicas: i32,
     /// The InferenceService that its pod template names, if it is a KServe predictor (R6).
     pub inference_service: Option<Arc<str>>,
+    /// What one more pod of it would take of a node.
+    pub requests: Resources,
 }
 
 /// A KServe InferenceService.
@@ -118,6 +139,12 @@ pub struct Node {
     pub name: Arc<str>,
     /// Labels.
     pub labels: Labels,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `Ready`, and not cordoned (`spec.unschedulable`): pods can come.
+    pub open: bool,
+    /// What its pods together may take.
+    pub allocatable: Resources,
 }
 
 /// A HorizontalPodAutoscaler: what it scales, and which metrics it reads with which target.
@@ -148,6 +175,8 @@ pub struct View {
     /// Kinds whose watch has not delivered its first list, or has shown no life for too long; while pods or deployments
     /// are among them nothing is known.
     pub unsynced: BTreeSet<&'static str>,
+    /// Only some namespaces are watched: pods that nobody here sees may take room on the nodes.
+    pub partial: bool,
     /// All pods of watched namespaces.
     pub pods: BTreeMap<ObjectKey, Arc<Pod>>,
     /// Deployments.

@@ -44,6 +44,7 @@ impl Config {
             ("scrape.interval", Some(scrape.interval)),
             ("scrape.timeout", Some(scrape.timeout)),
             ("scrape.maxAge", scrape.max_age),
+            ("scrape.serving.retry", Some(scrape.serving.retry)),
         ] {
             if let Some(time) = time {
                 require(time.0 <= LONGEST_TIME, field, "must be at most 24h", time)?;
@@ -58,12 +59,17 @@ impl Config {
             ("scrape.labels", scrape.labels),
             ("scrape.samples", scrape.samples),
             ("scrape.targets", scrape.targets),
+            ("scrape.serving.targets", scrape.serving.targets),
+            ("scrape.serving.samples", scrape.serving.samples),
+            ("scrape.serving.port", usize::from(scrape.serving.port)),
         ] {
             require(limit > 0, field, "must be above zero", limit)?;
         }
         for (field, limit) in [("scrape.pageBytes", scrape.page_bytes), ("scrape.lineBytes", scrape.line_bytes)] {
             require(limit.0 > 0, field, "must be above zero", limit)?;
         }
+        let path = &scrape.serving.path;
+        require(path.starts_with('/'), "scrape.serving.path", "must begin with /", format!("{path:?}"))?;
         for (i, target) in scrape.urls.iter().enumerate() {
             url_target(&format!("scrape.urls[{i}]"), target)?;
         }
@@ -159,6 +165,11 @@ mod tests {
             ("scrape: {discover: [{preset: dcgm-exporter, path: metrics}]}", "scrape.discover[0].path"),
             ("scrape: {discover: [{preset: dcgm-exporter, scheme: gopher}]}", "scrape.discover[0].scheme"),
             ("scrape: {discover: [{preset: dcgm-exporter, selector: 'a in b'}]}", "scrape.discover[0].selector"),
+            ("scrape: {serving: {path: metrics}}", "scrape.serving.path"),
+            ("scrape: {serving: {port: 0}}", "scrape.serving.port"),
+            ("scrape: {serving: {targets: 0}}", "scrape.serving.targets"),
+            ("scrape: {serving: {samples: 0}}", "scrape.serving.samples"),
+            ("scrape: {serving: {retry: 25h}}", "scrape.serving.retry"),
             ("aggregate: {busyPercent: 0}", "aggregate.busyPercent"),
             ("serve: {tlsCertFile: /tls/tls.crt}", "serve"),
             ("serve: {groups: []}", "serve.groups"),

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     attribution::{Statistic, knows},
     cluster::{PodState, view::Labels},
-    gpu::FamilyId,
+    gpu::{Family, FamilyId},
     reading::{Measured, Unknown},
 };
 
@@ -59,6 +59,11 @@ impl Kind {
         }
     }
 
+    /// Whether objects of this kind have that family: what a model server says is about its pod, and not about a node.
+    fn has(self, family: &Family) -> bool {
+        self != Self::Node || !family.by_server
+    }
+
     /// The watches without which nothing can be said about it.
     fn needs(self) -> &'static [&'static str] {
         match self {
@@ -101,7 +106,7 @@ impl Snapshot {
         let mut metrics = Vec::new();
         for kind in Kind::ALL {
             let (group, name, ..) = kind.names();
-            for index in 0..self.vocabulary.families.len() {
+            for (index, _) in self.vocabulary.families.iter().enumerate().filter(|(_, family)| kind.has(family)) {
                 for statistic in kind.statistics() {
                     metrics.push(CustomMetric {
                         resource: Resource { group: group.to_owned(), name: name.to_owned() },
@@ -166,7 +171,8 @@ impl Snapshot {
                     match pod.state {
                         PodState::Ready => {
                             let reading = families.as_ref().and_then(|families| families.get(&query.family));
-                            let reading = reading.ok_or(Unknown::Absent).and_then(|pod| self.still(&pod.reading, now));
+                            let reading = reading.ok_or_else(|| self.absent(&pod.key, query.family));
+                            let reading = reading.and_then(|pod| self.still(&pod.reading, now));
                             if let Err(unknown) = &reading
                                 && (pod.gpus > 0 || families.is_some())
                             {
@@ -234,7 +240,9 @@ impl Snapshot {
             .metrics
             .get(metric)
             .copied()
-            .filter(|(_, statistic)| kind.statistics().contains(statistic))
+            .filter(|(family, statistic)| {
+                kind.statistics().contains(statistic) && kind.has(self.vocabulary.family(*family))
+            })
             .ok_or_else(|| no_value(metric, &display, "it is not a metric of this resource"))?;
         if !metric_selector.matches(|_| None) {
             let why = format!("it has no labels, and the metric selector {metric_selector} demands some");

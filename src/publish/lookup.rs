@@ -28,8 +28,11 @@ impl Snapshot {
                 if pod.phase == Phase::Finished {
                     return Err(Miss::NoObject("the pod has finished".into()));
                 }
-                let family = self.readings.pods.get(&key).and_then(|families| families.get(&family));
-                family.map(|PodReading { reading, cards: _ }| reading)
+                let families = self.readings.pods.get(&key);
+                let Some(PodReading { reading, cards: _ }) = families.and_then(|families| families.get(&family)) else {
+                    return Err(self.absent(&key, family).into());
+                };
+                Some(reading)
             }
             Kind::InferenceService => {
                 self.predictor(namespace, name)?.families.get(&family).map(|group| of(group, statistic))
@@ -62,6 +65,21 @@ impl Snapshot {
             }
             (None, _) => Err(Unknown::Absent.into()),
         }
+    }
+
+    /// Why a pod has no reading of the family at all.
+    pub(super) fn absent(&self, pod: &ObjectKey, family: FamilyId) -> Unknown {
+        if !self.vocabulary.family(family).by_server {
+            return Unknown::Absent;
+        }
+        let why = match (self.readings.offer_nothing.get(pod), self.readings.pods.get(pod)) {
+            (Some(why), _) => Arc::clone(why),
+            (None, Some(families)) if families.keys().any(|id| self.vocabulary.family(*id).by_server) => {
+                "the page has no such family".into()
+            }
+            _ => "it has not been read; is scrape.serving on, and does the pod tell its port?".into(),
+        };
+        Unknown::NoPage(why)
     }
 
     /// A service's reading, still fresh. A service without ready pods says so, whatever families its pods once reported.

@@ -380,3 +380,38 @@ async fn r12_a_publisher_that_has_measured_nothing_answers_nothing() {
     publisher.publish(snapshot(Duration::ZERO));
     assert!(message(ask().await).contains("last measured"), "its own clock is asked at each query");
 }
+
+#[test]
+fn families_of_model_servers_are_served_by_pod_and_service_and_not_by_node() {
+    let scene = scene()
+        .server("llm-predictor-0", &[("vllm:num_requests_waiting", 3.0), ("vllm:kv_cache_usage_perc", 0.25)])
+        .server("llm-predictor-1", &[("vllm:num_requests_waiting", 8.0), ("vllm:kv_cache_usage_perc", 0.5)]);
+    let snapshot = snapshot(&scene);
+    let value = |what, name, metric| by_name(&snapshot, what, name, metric).map(|value| value.value.as_f64());
+    assert_eq!(value("pods", "llm-predictor-0", "vllm:num_requests_waiting"), Ok(3.0));
+    let service = "inferenceservices.serving.kserve.io";
+    assert_eq!(value(service, "llm", "vllm:num_requests_waiting"), Ok(5.5));
+    assert_eq!(value(service, "llm", "vllm:num_requests_waiting_sum"), Ok(11.0));
+    assert_eq!(value("deployments.apps", "llm-predictor", "vllm:kv_cache_usage_perc_max"), Ok(0.5));
+    let items = external(&snapshot, "vllm:num_requests_waiting_max", "inferenceservice=llm").unwrap();
+    assert_eq!(items.iter().map(|(_, value)| *value).collect::<Vec<_>>(), [8.0], "one item");
+    let node = message(by_name(&snapshot, "nodes", "n1", "vllm:num_requests_waiting"));
+    assert!(node.contains("not a metric of this resource"), "{node}");
+    let listed = snapshot.custom_metrics();
+    let resources: Vec<_> = listed.iter().filter(|listed| listed.metric == "vllm:num_requests_waiting").collect();
+    assert_eq!(resources.len(), 4, "pods and services in their three guises: {resources:?}");
+}
+
+#[test]
+fn a_pod_without_a_queue_signal_says_what_became_of_its_page() {
+    let waiting = "vllm:num_requests_waiting";
+    let said = |scene: Scene| message(by_name(&snapshot(&scene), "pods", "llm-predictor-0", waiting));
+    for (scene, expected) in [
+        (scene(), "it has not been read; is scrape.serving on"),
+        (scene().server("llm-predictor-0", &[]), "offers no page of metrics: connection refused"),
+        (scene().server("llm-predictor-0", &[("vllm:num_requests_running", 1.0)]), "the page has no such family"),
+    ] {
+        let message = said(scene);
+        assert!(message.contains(expected), "{message}");
+    }
+}

@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::gpu::Sample;
+use super::Subject;
+use crate::{
+    gpu::{FamilyId, Sample},
+    reading::Reading,
+};
 
 /// Names a target for as long as it exists: the URL of a configured one, `namespace/pod/uid` of a discovered one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +45,15 @@ impl BadLine {
         [Self::Name, Self::Labels, Self::DuplicateLabel, Self::Value, Self::Timestamp, Self::TooLong, Self::NoCard];
 }
 
+/// What a model server says of the pod that it runs in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnReadings {
+    /// The pod: the one that was asked, not one that the page names (R6).
+    pub subject: Subject,
+    /// Its readings by family; or, in words, why it offers none: no page, or none with a known family.
+    pub readings: Result<BTreeMap<FamilyId, Reading>, Arc<str>>,
+}
+
 /// One page, read. Never changed after it was made.
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -60,6 +73,8 @@ pub struct Batch {
     /// target's configuration. Otherwise it is unknown. Never on a page on which a line was skipped that may be the
     /// process's.
     pub absent_means_idle: bool,
+    /// For the page of a model server, which has no samples.
+    pub own: Option<OwnReadings>,
 }
 
 /// How a target is doing, for `/metrics`, logs and the status page.
@@ -83,4 +98,6 @@ pub struct TargetStatus {
     pub missed: u64,
     /// The last scrape's error in words; `None` after a success.
     pub last_error: Option<String>,
+    /// Why the target, a model server, is taken for one without a page. That is no failure.
+    pub offers_nothing: Option<String>,
 }

@@ -100,6 +100,9 @@ pub enum ScrapeError {
     /// The page was refused whole.
     #[error(transparent)]
     Page(#[from] PageError),
+    /// A page of something else than a model server.
+    #[error("no family of a model server is on the page")]
+    NoFamily,
     /// Bad lines and not one sample.
     #[error("no usable sample on the page, and {} bad lines, by reason: {bad_lines:?}", bad_lines.values().sum::<u64>())]
     Garbage {
@@ -128,6 +131,7 @@ impl ScrapeError {
             Self::CutOff { .. } => "cut_off",
             Self::Page(PageError::TooManySamples { .. }) => "too_many_samples",
             Self::Page(PageError::NoEof | PageError::AfterEof) => "eof",
+            Self::NoFamily => "no_family",
             Self::Garbage { .. } => "garbage",
         }
     }

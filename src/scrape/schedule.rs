@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, watch},
@@ -17,9 +18,10 @@ use tokio::{
 };
 
 use super::{
-    Batch, ScrapeError, Store, TargetId,
+    Batch, OwnReadings, ScrapeError, Store, Subject, TargetId,
     access::{Client, Clients},
     fetch::{FetchLimits, Fetched, fetch},
+    serving::offers_nothing,
     store::{Span, Success, Ticket},
     targets::{Target, TargetSet},
     ticks::Ticks,
@@ -27,8 +29,9 @@ use super::{
 use crate::{
     clock::Clock,
     config, exposition,
-    gpu::{Vocabulary, page},
-    reading::Unknown,
+    gpu::{FamilyId, Vocabulary, page},
+    reading::{Reading, Unknown},
+    serving::{self, Counters},
 };
 
 /// How far a trusted clock may be ahead of ours. Beyond that a page that is never renewed would look fresh for as long as
@@ -57,6 +60,13 @@ struct Shared {
     limits: FetchLimits,
     page_limits: exposition::Limits,
     places: Semaphore,
+    /// Model servers have places of their own: a hundred that do not answer must not hold up the exporters.
+    server_places: Semaphore,
+    server_limits: exposition::Limits,
+    /// How long a server that offers no page is left alone.
+    retry: Duration,
+    /// Two pages that are further apart have no rate.
+    max_age: Duration,
     buffers: Mutex<Vec<Vec<u8>>>,
     vocabulary: Arc<Vocabulary>,
     clock: Clock,
@@ -92,7 +102,7 @@ impl Scraper {
         let config::Scrape {
             interval,
             timeout,
-            max_age: _, // the readers' business
+            max_age: _, // the readers' business; rates need it too
             concurrency,
             page_bytes,
             line_bytes: _, // see `exposition::Limits`, as for the next two
@@ -101,12 +111,18 @@ impl Scraper {
             targets: _, // see `super::targets`, as for the next two
             urls: _,
             discover: _,
+            serving,
         } = config;
+        let places = || Semaphore::new((*concurrency).clamp(1, Semaphore::MAX_PERMITS));
         let shared = Shared {
             interval: interval.0,
             limits: FetchLimits { timeout: timeout.0, page: *page_bytes },
             page_limits: exposition::Limits::from(config),
-            places: Semaphore::new((*concurrency).clamp(1, Semaphore::MAX_PERMITS)),
+            places: places(),
+            server_places: places(),
+            server_limits: exposition::Limits { samples: serving.samples, ..exposition::Limits::from(config) },
+            retry: serving.retry.0,
+            max_age: config.max_age(),
             buffers: Mutex::default(),
             vocabulary,
             clock,
@@ -190,37 +206,123 @@ impl Scraper {
 async fn follow(shared: Arc<Shared>, target: Arc<Target>, client: Arc<Client>, ticket: Ticket) {
     let ticks = Ticks::new(shared.anchor, shared.interval, &target.id);
     let mut tick = ticks.next(Instant::now());
+    let mut server = target.subject.clone().map(Server::new);
+    let places = if server.is_some() { &shared.server_places } else { &shared.places };
     loop {
         tokio::time::sleep_until(ticks.at(tick)).await;
         // Never closed: the semaphore lives as long as the tasks.
-        let Ok(place) = shared.places.acquire().await else { return };
-        shared.scrape(&target, &client, &ticket).await;
+        let Ok(place) = places.acquire().await else { return };
+        let pause = shared.scrape(&target, &client, &ticket, server.as_mut()).await;
         drop(place);
-        let next = ticks.next(Instant::now()).max(tick + 1);
-        if next > tick + 1 {
+        let next = ticks.next(Instant::now() + pause).max(tick + 1);
+        if next > tick + 1 && pause.is_zero() {
             shared.store.missed(&ticket, next - tick - 1);
         }
         tick = next;
     }
 }
 
+/// What is known of a model server from one scrape to the next. It goes with the target.
+#[derive(Debug)]
+struct Server {
+    subject: Subject,
+    /// It has had a page: from now on a scrape without one is a failure.
+    offers: bool,
+    /// Scrapes without a page since the target is known.
+    attempts: u32,
+    /// The counters of the page before.
+    before: Option<Counters>,
+}
+
+impl Server {
+    fn new(subject: Subject) -> Self {
+        Self { subject, offers: false, attempts: 0, before: None }
+    }
+
+    /// Whether it is taken for a server without a page now.
+    fn failed(&mut self, error: &ScrapeError) -> bool {
+        self.attempts = self.attempts.saturating_add(1);
+        !self.offers && offers_nothing(error, self.attempts)
+    }
+
+    fn batch(
+        &self,
+        target: &Target,
+        measured: Timestamp,
+        readings: Result<BTreeMap<FamilyId, Reading>, Arc<str>>,
+    ) -> Batch {
+        Batch {
+            target: target.id.clone(),
+            rank: target.rank,
+            node: target.node.clone(),
+            measured,
+            samples: Vec::new(),
+            sample_times: BTreeMap::new(),
+            absent_means_idle: false,
+            own: Some(OwnReadings { subject: self.subject.clone(), readings }),
+        }
+    }
+}
+
 impl Shared {
-    async fn scrape(&self, target: &Target, client: &Arc<Client>, ticket: &Ticket) {
+    /// Scrapes once. The time for which the target is to be left alone, beyond the next tick.
+    async fn scrape(
+        &self,
+        target: &Target,
+        client: &Arc<Client>,
+        ticket: &Ticket,
+        mut server: Option<&mut Server>,
+    ) -> Duration {
         let start = Instant::now();
         let mut body = self.buffers.lock().pop().unwrap_or_default();
         let outcome = match fetch(client, &target.url, self.limits, &mut body).await {
-            Ok(fetched) => self.read(target, fetched, &mut body).await,
+            Ok(fetched) => match &mut server {
+                Some(server) => self.read_server(target, server, fetched, &body),
+                None => self.read(target, fetched, &mut body).await,
+            },
             Err(error) => Err(error),
         };
         let span = Span { start: self.clock.at(start), duration: start.elapsed() };
+        let mut pause = Duration::ZERO;
         match outcome {
             Ok(success) => self.store.succeeded(ticket, span, success),
-            Err(error) => self.store.failed(ticket, span, &error),
+            Err(error) => match server.and_then(|server| server.failed(&error).then_some(server)) {
+                Some(server) => {
+                    let why = format!("{}: {error}", target.url).into();
+                    let batch = server.batch(target, span.start, Err(why));
+                    self.store.offers_nothing(ticket, span, batch, &error);
+                    pause = self.retry;
+                }
+                None => self.store.failed(ticket, span, &error),
+            },
         }
         // Not more of them than places.
         if body.capacity() <= KEEP_BUFFER_BYTES {
             self.buffers.lock().push(body);
         }
+        pause
+    }
+
+    /// Page of a model server → batch. Such a page is small: `scrape.serving.samples` bounds what is kept of it.
+    fn read_server(
+        &self,
+        target: &Target,
+        server: &mut Server,
+        fetched: Fetched,
+        body: &[u8],
+    ) -> Result<Success, ScrapeError> {
+        let Fetched { arrived, format, complete } = fetched;
+        let (vocabulary, measured) = (&*self.vocabulary, self.clock.at(arrived));
+        let page = serving::page::read(vocabulary, body, format, complete, measured, &self.server_limits)?;
+        if page.samples == 0 {
+            let bad_lines = page.bad_lines;
+            return Err(if bad_lines.is_empty() { ScrapeError::NoFamily } else { ScrapeError::Garbage { bad_lines } });
+        }
+        let readings = page.readings(vocabulary, server.before.as_ref(), self.max_age);
+        let batch = server.batch(target, measured, Ok(readings));
+        server.offers = true;
+        server.before = Some(page.counters);
+        Ok(Success { batch, bytes: body.len() as u64, samples: page.samples, bad_lines: page.bad_lines })
     }
 
     /// Page → batch.
@@ -273,7 +375,9 @@ impl Shared {
             sample_times,
             // A process whose line was skipped is not idle (R1).
             absent_means_idle: target.access.absent_means_idle && !unplaced,
+            own: None,
         };
-        Ok(Success { batch, bytes, bad_lines })
+        let samples = batch.samples.len() as u64;
+        Ok(Success { batch, bytes, samples, bad_lines })
     }
 }

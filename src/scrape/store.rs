@@ -65,6 +65,7 @@ impl Snapshot {
 pub(super) struct Success {
     pub(super) batch: Batch,
     pub(super) bytes: u64,
+    pub(super) samples: u64,
     pub(super) bad_lines: BTreeMap<BadLine, u64>,
 }
 
@@ -187,14 +188,15 @@ impl Store {
 
     /// A page has been read.
     pub(super) fn succeeded(&self, ticket: &Ticket, span: Span, success: Success) {
-        let Success { batch, bytes, bad_lines } = success;
+        let Success { batch, bytes, samples, bad_lines } = success;
         let recovered = self.write(ticket, |tracked, totals| {
             let status = &mut tracked.status;
             status.last_attempt = Some(span.start);
             status.last_success = Some(span.start + span.duration);
             status.duration = span.duration;
             status.bytes = bytes;
-            status.samples = batch.samples.len() as u64;
+            status.samples = samples;
+            status.offers_nothing = None;
             totals.successes += 1;
             totals.bytes += bytes;
             count(&bad_lines, status, totals);
@@ -203,6 +205,21 @@ impl Store {
         });
         if let Some(Some(error)) = recovered {
             tracing::info!(exporter = %ticket.id, last_error = %error, "scrape works again");
+        }
+    }
+
+    /// A model server was asked and has no page; `batch` says so.
+    pub(super) fn offers_nothing(&self, ticket: &Ticket, span: Span, batch: Batch, error: &ScrapeError) {
+        let before = self.write(ticket, |tracked, _| {
+            let status = &mut tracked.status;
+            status.last_attempt = Some(span.start);
+            status.duration = span.duration;
+            status.last_error = None;
+            tracked.batch = Some(Arc::new(batch));
+            status.offers_nothing.replace(error.to_string())
+        });
+        if let Some(None) = before {
+            tracing::debug!(server = %ticket.id, %error, "the model server offers no page of metrics");
         }
     }
 
@@ -217,10 +234,12 @@ impl Store {
             if let ScrapeError::Garbage { bad_lines } = error {
                 count(bad_lines, status, totals);
             }
-            status.last_error.replace(error.to_string())
+            // A model server that has had no page yet may well have none: that is not the operator's business.
+            let is_news = tracked.target.subject.is_none() || status.last_success.is_some();
+            (status.last_error.replace(error.to_string()), is_news)
         });
         // Once per outage, not once per tick; the counters tell the rest.
-        if let Some(None) = before {
+        if let Some((None, true)) = before {
             tracing::warn!(exporter = %ticket.id, %error, "scrape fails");
         }
     }

@@ -13,7 +13,7 @@ use std::{
 use apiservice::Selector;
 use reqwest::Url;
 
-use super::TargetId;
+use super::{Subject, TargetId, serving};
 use crate::{
     cluster::{ObjectKey, Phase, Pod, View},
     config::{Access, Discovery, Preset, Scrape, UrlTarget},
@@ -35,6 +35,8 @@ pub struct Target {
     pub rank: u32,
     /// How it is spoken to.
     pub access: Arc<Access>,
+    /// The one pod that the page is about, if it is a model server's; exporters name the pods themselves.
+    pub subject: Option<Subject>,
 }
 
 /// All targets of one moment, and what was asked for but cannot be one.
@@ -83,14 +85,16 @@ pub enum Refusal {
     },
     /// More targets than allowed (R22).
     #[error(
-        "{count} targets from {first} on, by name, are not scraped: scrape.targets allows {limit}; raise it or narrow scrape.discover"
+        "{count} targets from {first} on, by name, are not scraped: {setting} allows {limit}; raise it or ask for fewer"
     )]
     OverLimit {
         /// How many.
         count: usize,
         /// The first of them.
         first: TargetId,
-        /// The setting.
+        /// The name of the setting.
+        setting: &'static str,
+        /// Its value.
         limit: usize,
     },
 }
@@ -120,8 +124,8 @@ fn known(preset: Preset) -> Known {
     }
 }
 
-/// The targets that `config` asks for in the cluster as `view` shows it. Names are compared bytewise; the first
-/// `config.targets` of them are kept.
+/// The targets that `config` asks for in the cluster as `view` shows it, exporters and model servers. Names are compared
+/// bytewise; the first `config.targets` exporters of them are kept, and the first `config.serving.targets` servers.
 #[must_use]
 pub fn targets(config: &Scrape, view: &View) -> TargetSet {
     let mut set = TargetSet::default();
@@ -134,11 +138,26 @@ pub fn targets(config: &Scrape, view: &View) -> TargetSet {
             Err(refusal) => set.refusals.push(refusal),
         }
     }
-    if let Some(first) = set.targets.keys().nth(config.targets).cloned() {
-        let count = set.targets.split_off(&first).len();
-        set.refusals.push(Refusal::OverLimit { count, first, limit: config.targets });
-    }
+    limit(&mut set.targets, &mut set.refusals, "scrape.targets", config.targets);
+    // On a limit of their own: tenants cannot crowd out exporters.
+    let servers = view.pods.values().filter_map(|pod| serving::target(&config.serving, pod));
+    let mut servers = servers.map(|target| (target.id.clone(), Arc::new(target))).collect();
+    limit(&mut servers, &mut set.refusals, "scrape.serving.targets", config.serving.targets);
+    set.targets.append(&mut servers);
     set
+}
+
+/// Keeps the first `limit` targets.
+fn limit(
+    targets: &mut BTreeMap<TargetId, Arc<Target>>,
+    refusals: &mut Vec<Refusal>,
+    setting: &'static str,
+    limit: usize,
+) {
+    if let Some(first) = targets.keys().nth(limit).cloned() {
+        let count = targets.split_off(&first).len();
+        refusals.push(Refusal::OverLimit { count, first, setting, limit });
+    }
 }
 
 fn add_url(set: &mut TargetSet, index: usize, entry: &UrlTarget) {
@@ -154,6 +173,7 @@ fn add_url(set: &mut TargetSet, index: usize, entry: &UrlTarget) {
         node: node.as_deref().map(Arc::from),
         rank: access.rank.unwrap_or(DEFAULT_RANK),
         access: Arc::new(access.clone()),
+        subject: None,
     };
     match set.targets.entry(target.id.clone()) {
         Entry::Vacant(vacant) => {
@@ -310,7 +330,8 @@ fn add_pods(set: &mut TargetSet, rule: &Rule, view: &View) {
         match set.targets.entry(id.clone()) {
             Entry::Vacant(vacant) => {
                 let access = Arc::clone(&rule.access);
-                vacant.insert(Arc::new(Target { id, url, node: pod.node.clone(), rank: rule.rank, access }));
+                let (node, rank) = (pod.node.clone(), rule.rank);
+                vacant.insert(Arc::new(Target { id, url, node, rank, access, subject: None }));
             }
             // One target per pod: a second entry that leads to the same page is harmless, another page is said.
             Entry::Occupied(taken) if taken.get().url == url => {}

@@ -5,6 +5,7 @@ mod exporter;
 mod failures;
 mod life;
 mod pages;
+mod servers;
 
 use std::{sync::Arc, time::Duration};
 

@@ -9,8 +9,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::cluster::{
-    Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, Phase, Pod, PodState, View,
+    Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod, PodState, Resources,
+    View,
 };
+
+/// The resource name of a GPU.
+const GPU: &str = "nvidia.com/gpu";
+/// A kubelet's default.
+const PODS_PER_NODE: u64 = 110;
 
 /// The service and how long its pods take.
 #[derive(Debug, Clone, PartialEq)]
@@ -210,8 +216,11 @@ impl Cluster {
                 created: Some(pod.created),
                 scheduled: pod.placed.as_ref().map(|placed| placed.at),
                 started: pod.placed.as_ref().map(|placed| placed.at),
+                running: pod.placed.as_ref().map(|placed| placed.at),
                 ready_since: pod.ready,
                 gpus: *gpus as u32,
+                requests: resources(*gpus, 1),
+                page: PageHint::default(),
             };
             (pod.key.clone(), Arc::new(pod))
         });
@@ -222,6 +231,7 @@ impl Cluster {
         };
         View {
             unsynced: std::collections::BTreeSet::new(),
+            partial: false,
             pods: pods.collect(),
             deployments: [(
                 key(&deployment),
@@ -232,6 +242,7 @@ impl Cluster {
                     selector: self.selector().parse().unwrap_or_default(),
                     replicas: i32::try_from(self.desired).unwrap_or(i32::MAX),
                     inference_service: Some(Arc::clone(service)),
+                    requests: resources(*gpus, 1),
                 }),
             )]
             .into(),
@@ -241,11 +252,7 @@ impl Cluster {
             )]
             .into(),
             core_services: [(key(&deployment), Arc::new(core_service))].into(),
-            nodes: self
-                .nodes
-                .iter()
-                .map(|(name, _)| (Arc::clone(name), Arc::new(Node { name: Arc::clone(name), labels: BTreeMap::new() })))
-                .collect(),
+            nodes: self.nodes.iter().map(|(name, cards)| (Arc::clone(name), Arc::new(node(name, *cards)))).collect(),
             autoscalers: autoscaler
                 .iter()
                 .map(|hpa| {
@@ -255,6 +262,21 @@ impl Cluster {
                 })
                 .collect(),
         }
+    }
+}
+
+/// So many GPUs, for so many pods; nothing else is scarce.
+fn resources(gpus: usize, pods: u64) -> Resources {
+    Resources { gpus: vec![(GPU.into(), gpus as u64)], pods, ..Resources::default() }
+}
+
+fn node(name: &Arc<str>, cards: usize) -> Node {
+    Node {
+        name: Arc::clone(name),
+        labels: BTreeMap::new(),
+        created: None,
+        open: true,
+        allocatable: resources(cards, PODS_PER_NODE),
     }
 }
 

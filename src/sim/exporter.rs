@@ -49,63 +49,85 @@ const BACKLOG: u32 = 128;
 /// Wait before a port is tried again that something else holds for a moment.
 const REBIND: Duration = Duration::from_millis(20);
 
-/// What an exporter reports, shared between its server and whoever directs the scene.
-#[derive(Debug)]
-pub struct Stage {
+/// What is reported, and in which format.
+pub trait Source: Clone + Send + 'static {
+    /// The page under that fault.
+    fn render(&self, fault: Fault) -> String;
+}
+
+/// A node's GPUs in the format of one exporter.
+#[derive(Debug, Clone)]
+pub struct Gpus {
+    node: GpuNode,
     dialect: Dialect,
-    state: Mutex<State>,
+}
+
+impl Source for Gpus {
+    fn render(&self, fault: Fault) -> String {
+        render(&self.node, self.dialect, fault)
+    }
+}
+
+/// What is reported, shared between the server and whoever directs the scene.
+#[derive(Debug)]
+struct Stage<S> {
+    state: Mutex<State<S>>,
     fault: watch::Sender<Fault>,
     requests: AtomicU64,
 }
 
 #[derive(Debug)]
-struct State {
-    node: GpuNode,
-    /// The node when [`Fault::Frozen`] was set.
-    frozen: Option<GpuNode>,
+struct State<S> {
+    source: S,
+    /// The source when [`Fault::Frozen`] was set.
+    frozen: Option<S>,
 }
 
-/// A running exporter. Dropping it ends it.
+/// A running server of a page. Dropping it ends it.
 #[derive(Debug)]
-pub struct Exporter {
+pub struct Endpoint<S> {
     address: SocketAddr,
-    stage: Arc<Stage>,
+    stage: Arc<Stage<S>>,
     shutdown: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
-impl Stage {
-    /// A healthy exporter for that node.
-    #[must_use]
-    pub fn new(node: GpuNode, dialect: Dialect) -> Self {
+/// A running exporter of a node's GPUs.
+pub type Exporter = Endpoint<Gpus>;
+
+impl<S: Source> Stage<S> {
+    fn new(source: S) -> Self {
         Self {
-            dialect,
-            state: Mutex::new(State { node, frozen: None }),
+            state: Mutex::new(State { source, frozen: None }),
             fault: watch::Sender::new(Fault::None),
             requests: AtomicU64::new(0),
         }
     }
 
     /// The page as it would be served now.
-    #[must_use]
-    pub fn page(&self) -> String {
+    fn page(&self) -> String {
         let state = self.state.lock();
-        render(state.frozen.as_ref().unwrap_or(&state.node), self.dialect, *self.fault.borrow())
+        state.frozen.as_ref().unwrap_or(&state.source).render(*self.fault.borrow())
     }
 }
 
-impl Exporter {
+impl<S: Source> Endpoint<S> {
     /// Listens on `address` (port 0: any) and serves until stopped or dropped.
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub async fn start(address: SocketAddr, node: GpuNode, dialect: Dialect) -> std::io::Result<Self> {
+    pub async fn serve(address: SocketAddr, source: S) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let stage = Arc::new(Stage::new(node, dialect));
+        let stage = Arc::new(Stage::new(source));
         let (shutdown, stopped) = watch::channel(false);
         let task = tokio::spawn(run(listener, Arc::clone(&stage), wait_for_stop(stopped)));
         Ok(Self { address, stage, shutdown, task })
+    }
+
+    /// Changes what is reported.
+    pub fn change<T>(&self, change: impl FnOnce(&mut S) -> T) -> T {
+        change(&mut self.stage.state.lock().source)
     }
 
     /// Where it listens, or will listen again after [`Fault::Dead`].
@@ -132,32 +154,10 @@ impl Exporter {
         self.stage.page()
     }
 
-    /// Puts a pod on the node; one of the same name is replaced.
-    pub fn add_pod(&self, pod: GpuPod) {
-        let mut state = self.stage.state.lock();
-        state.node.pods.retain(|known| known.key != pod.key);
-        state.node.pods.push(pod);
-    }
-
-    /// Takes a pod off the node. False if there was none of that name.
-    pub fn remove_pod(&self, namespace: &str, name: &str) -> bool {
-        let mut state = self.stage.state.lock();
-        let before = state.node.pods.len();
-        state.node.pods.retain(|pod| *pod.key.namespace != *namespace || *pod.key.name != *name);
-        state.node.pods.len() < before
-    }
-
-    /// Sets how busy the pod's cards are, percent. False if there is no pod of that name.
-    pub fn set_load(&self, namespace: &str, name: &str, percent: f64) -> bool {
-        let mut state = self.stage.state.lock();
-        let pod = state.node.pods.iter_mut().find(|pod| *pod.key.namespace == *namespace && *pod.key.name == *name);
-        pod.map(|pod| pod.percent = percent).is_some()
-    }
-
     /// Switches to that fault; [`Fault::None`] heals.
     pub fn set_fault(&self, fault: Fault) {
         let mut state = self.stage.state.lock();
-        state.frozen = matches!(fault, Fault::Frozen(_)).then(|| state.node.clone());
+        state.frozen = matches!(fault, Fault::Frozen(_)).then(|| state.source.clone());
         self.stage.fault.send_replace(fault);
     }
 
@@ -176,7 +176,42 @@ impl Exporter {
     }
 }
 
-impl Drop for Exporter {
+impl Exporter {
+    /// Listens on `address` (port 0: any) and serves the node's GPUs until stopped or dropped.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn start(address: SocketAddr, node: GpuNode, dialect: Dialect) -> std::io::Result<Self> {
+        Self::serve(address, Gpus { node, dialect }).await
+    }
+
+    /// Puts a pod on the node; one of the same name is replaced.
+    pub fn add_pod(&self, pod: GpuPod) {
+        self.change(|Gpus { node, .. }| {
+            node.pods.retain(|known| known.key != pod.key);
+            node.pods.push(pod);
+        });
+    }
+
+    /// Takes a pod off the node. False if there was none of that name.
+    pub fn remove_pod(&self, namespace: &str, name: &str) -> bool {
+        self.change(|Gpus { node, .. }| {
+            let before = node.pods.len();
+            node.pods.retain(|pod| *pod.key.namespace != *namespace || *pod.key.name != *name);
+            node.pods.len() < before
+        })
+    }
+
+    /// Sets how busy the pod's cards are, percent. False if there is no pod of that name.
+    pub fn set_load(&self, namespace: &str, name: &str, percent: f64) -> bool {
+        self.change(|Gpus { node, .. }| {
+            let pod = node.pods.iter_mut().find(|pod| *pod.key.namespace == *namespace && *pod.key.name == *name);
+            pod.map(|pod| pod.percent = percent).is_some()
+        })
+    }
+}
+
+impl<S> Drop for Endpoint<S> {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -189,7 +224,7 @@ async fn wait_for_stop(mut stopped: watch::Receiver<bool>) {
 
 /// Serves the stage's page until `shutdown` ends. On [`Fault::Dead`] the listener is closed and its connections are cut;
 /// afterwards the same port is listened on again.
-pub async fn run(listener: TcpListener, stage: Arc<Stage>, shutdown: impl Future<Output = ()>) {
+async fn run<S: Source>(listener: TcpListener, stage: Arc<Stage<S>>, shutdown: impl Future<Output = ()>) {
     tokio::pin!(shutdown);
     let Ok(address) = listener.local_addr() else { return };
     let mut listener = Some(listener);

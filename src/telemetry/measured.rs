@@ -15,7 +15,7 @@ use crate::{
     gpu::Vocabulary,
     publish::Publisher,
     reading::{Reading, Unknown, fresh},
-    scrape::{BadLine, Snapshot as Scraped, Store, Tracked},
+    scrape::{BadLine, Snapshot as Scraped, Store, TargetId, Tracked},
 };
 
 /// Shows the current snapshot and targets at each scrape of `/metrics`.
@@ -56,7 +56,7 @@ impl Collector for Measured {
 type Row = (Vec<(&'static str, Arc<str>)>, f64);
 
 /// What every family of readings is measured in.
-const UNIT: &str = "in the unit of the metric: percent 0 to 100, or MiB";
+const UNIT: &str = "in the unit of the metric: percent 0 to 100, MiB, a count, a share 0 to 1, per second, or seconds";
 
 /// Writes all readings that are fresh `now` (R2: a snapshot that is not replaced goes stale here as it does in the APIs),
 /// and why the others are unknown; at most `limit` pods get series of their own, and their cards with them.
@@ -197,18 +197,34 @@ fn reason(unknown: &Unknown) -> &'static str {
         Unknown::Coverage { .. } => "coverage",
         Unknown::AmbiguousTarget { .. } => "ambiguous_target",
         Unknown::ClusterUnknown(_) => "cluster_unknown",
+        Unknown::NoPage(_) => "no_page",
+        Unknown::NoRate(_) => "no_rate",
         Unknown::Ambiguous(_) => "ambiguous",
     }
 }
 
-/// Writes how each target is doing.
+/// The targets that are not serving pods: those come and go by the hundred, and are counted only.
+fn exporters(scraped: &Scraped) -> impl Iterator<Item = (&TargetId, &Arc<Tracked>)> {
+    scraped.targets.iter().filter(|(_, tracked)| tracked.target.subject.is_none())
+}
+
+fn server_state(of: &Tracked) -> &'static str {
+    match &of.status {
+        status if status.offers_nothing.is_some() => "without_page",
+        status if status.last_error.is_some() => "failing",
+        status if status.last_success.is_some() => "up",
+        _ => "waiting",
+    }
+}
+
+/// Writes how each exporter is doing, and how many model servers are doing how.
 ///
 /// # Errors
 /// The writer's.
 pub fn encode_targets(encoder: &mut DescriptorEncoder<'_>, scraped: &Scraped) -> std::fmt::Result {
     let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
     let each = |value: fn(&Tracked) -> Option<f64>| {
-        scraped.targets.iter().filter_map(move |(id, tracked)| Some(([("target", &*id.0)], value(tracked)?)))
+        exporters(scraped).filter_map(move |(id, tracked)| Some(([("target", &*id.0)], value(tracked)?)))
     };
     let help = "1 if the last scrape of the target succeeded";
     let up =
@@ -229,13 +245,19 @@ pub fn encode_targets(encoder: &mut DescriptorEncoder<'_>, scraped: &Scraped) ->
     let help = "Ticks without a scrape because the one before was still under way";
     family(encoder, counter, "tidegate_target_missed_ticks", help, each(|of| Some(of.status.missed as f64)))?;
     // All reasons, so that a rate exists before the first bad line.
-    let bad = scraped.targets.iter().flat_map(|(id, tracked)| {
+    let bad = exporters(scraped).flat_map(|(id, tracked)| {
         BadLine::ALL.map(|reason| {
             let count = tracked.status.bad_lines.get(&reason).copied().unwrap_or(0);
             ([("target", &*id.0), ("reason", bad_line(reason))], count as f64)
         })
     });
     family(encoder, counter, "tidegate_target_bad_lines", "Lines that were skipped, by reason", bad)?;
+    let help = "Model servers that are asked for their own page, by what came of it";
+    let states = ["up", "failing", "without_page", "waiting"].map(|state| {
+        let servers = scraped.targets.values().filter(|tracked| tracked.target.subject.is_some());
+        ([("state", state)], servers.filter(|tracked| server_state(tracked) == state).count() as f64)
+    });
+    family(encoder, gauge, "tidegate_model_servers", help, states)?;
     let help = "Targets that the configuration asks for and that are not scraped";
     let none: [(&str, &str); 0] = [];
     family(encoder, gauge, "tidegate_refused_targets", help, [(none, scraped.refusals.len() as f64)])
@@ -259,9 +281,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        attribution::scene::{MAX_AGE, Scene, page, vocabulary},
+        attribution::scene::{MAX_AGE, Scene, key, page, vocabulary},
         publish::Snapshot,
-        scrape::Batch,
+        scrape::{Batch, Subject, Target, TargetStatus},
     };
 
     /// The page at that age of a snapshot that is not replaced any more.
@@ -295,5 +317,47 @@ mod tests {
             assert!(!stale.contains(series), "{series} in {stale}");
         }
         assert!(stale.contains("reason=\"stale\""), "{stale}");
+    }
+
+    #[test]
+    fn model_servers_are_counted_by_state_and_have_no_series_of_their_own() {
+        let tracked = |n: u32, status: TargetStatus| {
+            let target = Target {
+                id: TargetId(format!("server:prod/llm-{n}/u").into()),
+                url: "http://10.0.0.7:8080/metrics".parse().unwrap(),
+                node: None,
+                rank: 0,
+                access: Arc::default(),
+                subject: Some(Subject { pod: key("llm-0"), uid: "u".into() }),
+            };
+            (target.id.clone(), Arc::new(Tracked { target: Arc::new(target), status, batch: None }))
+        };
+        let now = Some(Clock::start().now());
+        let status = TargetStatus::default;
+        let states = [
+            status(),
+            TargetStatus { last_success: now, ..status() },
+            TargetStatus { last_success: now, ..status() },
+            TargetStatus { last_success: now, last_error: Some("timed out".into()), ..status() },
+            TargetStatus { offers_nothing: Some("connection refused".into()), ..status() },
+        ];
+        let targets = (0..).zip(states).map(|(n, status)| tracked(n, status)).collect();
+        let scraped = Scraped { targets, ..Scraped::default() };
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Targets(scraped)));
+        let page = apiservice::metrics::page(&registry, "").1;
+        for (state, count) in [("up", 2), ("failing", 1), ("without_page", 1), ("waiting", 1)] {
+            assert!(page.contains(&format!("tidegate_model_servers{{state=\"{state}\"}} {count}")), "{page}");
+        }
+        assert!(!page.contains("server:prod"), "{page}");
+    }
+
+    #[derive(Debug)]
+    struct Targets(Scraped);
+
+    impl Collector for Targets {
+        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+            encode_targets(&mut encoder, &self.0)
+        }
     }
 }

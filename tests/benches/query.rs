@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tidegate::{
     attribution::{Readings, attribute},
     clock::Clock,
-    cluster::{Autoscaler, Deployment, Node, ObjectKey, Phase, Pod, PodState, View},
+    cluster::{Autoscaler, Deployment, Node, ObjectKey, PageHint, Phase, Pod, PodState, Resources, View},
     config::Aggregate,
     exposition::{Format, Limits},
     gpu::{Vocabulary, page},
@@ -79,6 +79,7 @@ fn batch(vocabulary: &Vocabulary, node: usize, measured: Timestamp) -> Arc<Batch
         samples: page.samples,
         sample_times: page.timestamps,
         absent_means_idle: false,
+        own: None,
     })
 }
 
@@ -86,7 +87,16 @@ fn view() -> View {
     let mut view = View::default();
     for node in 0..NODES {
         let name: Arc<str> = format!("node-{node:04}").into();
-        view.nodes.insert(Arc::clone(&name), Arc::new(Node { name: Arc::clone(&name), labels: [].into() }));
+        view.nodes.insert(
+            Arc::clone(&name),
+            Arc::new(Node {
+                name: Arc::clone(&name),
+                labels: [].into(),
+                created: None,
+                open: true,
+                allocatable: Resources::default(),
+            }),
+        );
         for card in 0..CARDS {
             let (namespace, deployment, pod) = place(node, card);
             let key = |name: &str| ObjectKey { namespace: namespace.into(), name: name.into() };
@@ -110,6 +120,9 @@ fn view() -> View {
                 started: Some(Timestamp::UNIX_EPOCH),
                 ready_since: None,
                 gpus: 1,
+                running: None,
+                requests: Resources::default(),
+                page: PageHint::default(),
             };
             view.pods.insert(pod.key.clone(), Arc::new(pod));
             view.deployments.entry(key(&deployment)).or_insert_with(|| {
@@ -119,6 +132,7 @@ fn view() -> View {
                     selector: format!("app={app}").parse().expect("a selector"),
                     replicas: 1,
                     inference_service: deployment.strip_suffix("-predictor").map(Into::into),
+                    requests: Resources::default(),
                 })
             });
             view.autoscalers.entry(key(&deployment)).or_insert_with(|| {

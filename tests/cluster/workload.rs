@@ -114,7 +114,18 @@ impl<'a> Workload<'a> {
         exporters: impl Into<Exporters>,
         load: Load,
     ) -> Result<Workload<'a>, String> {
-        namespace.create::<Deployment>(deployment(replicas)).await;
+        Self::deploy_as(namespace, deployment(replicas), replicas, exporters, load).await
+    }
+
+    /// That Deployment, changed.
+    pub async fn deploy_as(
+        namespace: &'a Namespace,
+        deployment: serde_json::Value,
+        replicas: i32,
+        exporters: impl Into<Exporters>,
+        load: Load,
+    ) -> Result<Workload<'a>, String> {
+        namespace.create::<Deployment>(deployment).await;
         let Exporters { count, trusted } = exporters.into();
         let cards = usize::try_from(replicas).unwrap_or(0).div_ceil(count).max(8);
         let mut started = Vec::new();
@@ -226,7 +237,7 @@ fn node_name(namespace: &str, exporter: usize) -> String {
 }
 
 /// A Deployment with the labels that KServe's reconciler writes.
-fn deployment(replicas: i32) -> serde_json::Value {
+pub fn deployment(replicas: i32) -> serde_json::Value {
     let app = format!("isvc.{DEPLOYMENT}");
     let labels = json!({
         "app": app, "component": "predictor", "serving.kserve.io/inferenceservice": SERVICE,
@@ -283,7 +294,7 @@ async fn follow(api: Api<Pod>, namespace: String, stage: Arc<Stage>) {
     }
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready =
         conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");

@@ -1,11 +1,15 @@
 //! Pods.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::{Metadata, WireQuantity};
+use super::{
+    Metadata,
+    containers::{Container, Spec},
+    page,
+};
 use crate::cluster::view::{Phase, Pod, PodState};
 
 /// The API cuts its times to whole seconds: what it says happened may have happened this much later.
@@ -22,47 +26,33 @@ pub(super) struct Wire {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Spec {
-    node_name: Option<Arc<str>>,
-    containers: Vec<Container>,
-    init_containers: Option<Vec<Container>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Container {
-    #[serde(default)]
-    restart_policy: Option<String>,
-    #[serde(default)]
-    ports: Option<Vec<Port>>,
-    #[serde(default)]
-    resources: Option<Resources>,
-}
-
-#[derive(Deserialize)]
-struct Port {
-    #[serde(default)]
-    name: Option<Arc<str>>,
-    #[serde(rename = "containerPort")]
-    number: u16,
-    #[serde(default)]
-    protocol: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Resources {
-    #[serde(default)]
-    limits: Option<BTreeMap<String, WireQuantity>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
 struct Status {
     phase: Option<String>,
     #[serde(rename = "podIP")]
     pod_ip: Option<Arc<str>>,
     start_time: Option<Timestamp>,
     conditions: Option<Vec<Condition>>,
+    container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+#[derive(Deserialize)]
+struct ContainerStatus {
+    name: Arc<str>,
+    #[serde(default)]
+    state: ContainerState,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ContainerState {
+    running: Option<Running>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Running {
+    #[serde(default)]
+    started_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +68,12 @@ impl Status {
     /// The condition of that type, if it is true.
     fn holds(&self, condition: &str) -> Option<&Condition> {
         self.conditions.iter().flatten().find(|c| c.r#type == condition && c.status == "True")
+    }
+
+    /// Since when the container of that name runs.
+    fn running(&self, container: Option<&str>) -> Option<Timestamp> {
+        let status = self.container_statuses.iter().flatten().find(|status| container == Some(&*status.name))?;
+        status.state.running.as_ref()?.started_at
     }
 }
 
@@ -103,35 +99,25 @@ impl Wire {
         } else {
             PodState::Pending
         };
-        // An init container that restarts always is a sidecar: it lives as long as the pod and keeps its GPUs. Others
-        // have ended before the pod can be ready.
-        let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-        let (mut ports, mut gpus) = (Vec::new(), 0.0);
-        for container in spec.containers.iter().chain(sidecars) {
-            let tcp = container.ports.iter().flatten().filter(|p| p.protocol.as_deref().is_none_or(|p| p == "TCP"));
-            ports.extend(tcp.map(|port| (port.name.clone(), port.number)));
-            let Some(limits) = container.resources.as_ref().and_then(|resources| resources.limits.as_ref()) else {
-                continue;
-            };
-            for name in gpu_resources {
-                if let Some(quantity) = limits.get(name) {
-                    gpus += quantity.value(&format!("resources.limits[{name}]"))?;
-                }
-            }
-        }
+        let ports = spec.lasting().flat_map(Container::tcp_ports);
+        let serving = spec.serving(gpu_resources);
+        let running = status.running(serving.and_then(|container| container.name.as_deref()));
         Ok(Pod {
             key: metadata.key(),
             uid,
+            ports: ports.map(|port| (port.name.clone(), port.number)).collect(),
+            gpus: spec.gpu_limits(gpu_resources)?,
+            requests: spec.requests(gpu_resources)?,
+            page: page::hint(metadata.annotations.as_ref(), serving),
             node: spec.node_name.filter(|node| !node.is_empty()),
             ip: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
-            ports,
             phase,
             state,
             created: metadata.creation_timestamp,
             scheduled: scheduled.and_then(|c| c.last_transition_time),
             started: status.start_time,
+            running,
             ready_since: ready.and_then(|c| c.last_transition_time).map(|at| at + RESOLUTION),
-            gpus: gpus.ceil() as u32,
             labels: metadata.labels.unwrap_or_default(),
         })
     }
@@ -142,7 +128,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cluster::{Kind, decode, decode::Object};
+    use crate::cluster::{Kind, PageHint, Resources, decode, decode::Object};
 
     fn gpu_resources() -> Vec<String> {
         crate::config::Aggregate::default().gpu_resources
@@ -172,11 +158,16 @@ mod tests {
                 "containers": [{
                     "name": "kserve-container", "image": "vllm",
                     "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}, {"containerPort": 9000, "protocol": "UDP"}],
-                    "resources": {"limits": {"cpu": "4", "memory": "12Gi", "nvidia.com/gpu": "2"}, "requests": {"cpu": "4"}},
+                    "command": ["sh", "-c", "python3 -m vllm.entrypoints.openai.api_server --port 8081"],
+                    "resources": {"limits": {"cpu": "4", "memory": "12Gi", "nvidia.com/gpu": "2"}, "requests": {"cpu": "3500m"}},
                 }],
             },
             "status": {
                 "phase": "Running", "podIP": "10.0.0.7", "startTime": "2026-01-02T03:00:02Z",
+                "containerStatuses": [
+                    {"name": "queue-proxy", "state": {"running": {"startedAt": "2026-01-02T03:00:03Z"}}},
+                    {"name": "kserve-container", "ready": true, "state": {"running": {"startedAt": "2026-01-02T03:00:40Z"}}},
+                ],
                 "conditions": [
                     {"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": "2026-01-02T03:00:01Z"},
                     {"type": "Ready", "status": "True", "lastProbeTime": null, "lastTransitionTime": "2026-01-02T03:01:40Z"},
@@ -200,7 +191,53 @@ mod tests {
         assert_eq!(pod.scheduled, at("2026-01-02T03:00:01Z"));
         assert_eq!(pod.started, at("2026-01-02T03:00:02Z"));
         assert_eq!(pod.ready_since, at("2026-01-02T03:01:41Z"), "at the latest: the API cuts times to seconds");
+        assert_eq!(pod.running, at("2026-01-02T03:00:40Z"), "the model server's container, not its neighbour's");
         assert_eq!(pod.labels.len(), 3);
+        assert_eq!(pod.page, PageHint { port: Some(8081), path: None, declined: false });
+    }
+
+    #[test]
+    fn a_container_that_waits_or_has_ended_does_not_run() {
+        for state in
+            [json!({"waiting": {"reason": "CrashLoopBackOff"}}), json!({"terminated": {"exitCode": 1}}), json!({})]
+        {
+            let mut pod = predictor();
+            pod["status"]["containerStatuses"][1]["state"] = state;
+            assert_eq!(decode(&pod).running, None, "{pod}");
+        }
+    }
+
+    fn requests(spec: &Value) -> Resources {
+        let pod = decode(&json!({"metadata": {"name": "p", "uid": "u"}, "spec": spec}));
+        assert_eq!(pod.requests.pods, 1);
+        pod.requests
+    }
+
+    #[test]
+    fn a_pod_takes_what_its_containers_request_and_what_only_has_a_limit_requests_that() {
+        let taken = decode(&predictor()).requests;
+        assert_eq!((taken.cpu_millis, taken.memory_bytes), (3500, 12 << 30));
+        // The init container wants more of one resource than all containers that last.
+        assert_eq!(taken.gpus, [("nvidia.com/gpu".into(), 8)]);
+        assert_eq!(requests(&json!({"containers": [{}]})), Resources { pods: 1, ..Resources::default() });
+    }
+
+    #[test]
+    fn init_containers_sidecars_and_overhead_count_as_the_scheduler_counts_them() {
+        let asks = |cpu: &str| json!({"resources": {"requests": {"cpu": cpu}}});
+        let sidecar = |cpu: &str| json!({"restartPolicy": "Always", "resources": {"requests": {"cpu": cpu}}});
+        for (init, containers, overhead, millis) in [
+            (json!([]), json!([asks("1"), asks("500m")]), json!(null), 1500),
+            (json!([asks("3")]), json!([asks("1"), asks("1")]), json!(null), 3000),
+            (json!([asks("3"), asks("2")]), json!([asks("1")]), json!(null), 3000),
+            (json!([sidecar("1")]), json!([asks("1")]), json!(null), 2000),
+            (json!([sidecar("1"), asks("3")]), json!([asks("1")]), json!(null), 4000),
+            (json!([asks("3"), sidecar("1")]), json!([asks("1")]), json!(null), 3000),
+            (json!([]), json!([asks("1")]), json!({"cpu": "250m"}), 1250),
+        ] {
+            let spec = json!({"initContainers": init, "containers": containers, "overhead": overhead});
+            assert_eq!(requests(&spec).cpu_millis, millis, "{spec}");
+        }
     }
 
     #[test]

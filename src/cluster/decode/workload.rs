@@ -6,7 +6,10 @@ use apiservice::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
 
-use super::Metadata;
+use super::{
+    Metadata,
+    containers::{Amounts, Spec, resources},
+};
 use crate::cluster::view::{CoreService, Deployment, InferenceService, Labels, Node};
 
 /// Label that KServe puts on the pods of an InferenceService's components.
@@ -33,6 +36,8 @@ struct DeploymentSpec {
 struct Template {
     #[serde(default)]
     metadata: TemplateMetadata,
+    #[serde(default)]
+    spec: Spec,
 }
 
 #[derive(Deserialize, Default)]
@@ -42,7 +47,7 @@ struct TemplateMetadata {
 }
 
 impl WireDeployment {
-    pub(super) fn decode(self) -> Result<Deployment, String> {
+    pub(super) fn decode(self, gpu_resources: &[String]) -> Result<Deployment, String> {
         let Self { metadata, spec: DeploymentSpec { replicas, selector, template } } = self;
         let labels = template.metadata.labels.unwrap_or_default();
         let predictor = labels.get(COMPONENT_LABEL).is_some_and(|component| **component == *PREDICTOR);
@@ -55,6 +60,7 @@ impl WireDeployment {
             selector,
             replicas: replicas.unwrap_or(1),
             inference_service: labels.get(INFERENCE_SERVICE_LABEL).filter(|_| predictor).map(Arc::clone),
+            requests: template.spec.requests(gpu_resources)?,
             labels: metadata.labels.unwrap_or_default(),
         })
     }
@@ -94,9 +100,48 @@ impl WireBare {
     pub(super) fn inference_service(self) -> InferenceService {
         InferenceService { key: self.metadata.key(), labels: self.metadata.labels.unwrap_or_default() }
     }
+}
 
-    pub(super) fn node(self) -> Node {
-        Node { name: self.metadata.name, labels: self.metadata.labels.unwrap_or_default() }
+#[derive(Deserialize)]
+pub(super) struct WireNode {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: NodeSpec,
+    #[serde(default)]
+    status: NodeStatus,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct NodeSpec {
+    unschedulable: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct NodeStatus {
+    allocatable: Option<Amounts>,
+    conditions: Option<Vec<NodeCondition>>,
+}
+
+#[derive(Deserialize)]
+struct NodeCondition {
+    r#type: String,
+    status: String,
+}
+
+impl WireNode {
+    pub(super) fn decode(self, gpu_resources: &[String]) -> Result<Node, String> {
+        let Self { metadata, spec, status: NodeStatus { allocatable, conditions } } = self;
+        let ready = conditions.iter().flatten().any(|c| c.r#type == "Ready" && c.status == "True");
+        let amount = |name: &str| allocatable.as_ref().and_then(|allocatable| allocatable.get(name));
+        Ok(Node {
+            name: metadata.name,
+            labels: metadata.labels.unwrap_or_default(),
+            created: metadata.creation_timestamp,
+            open: ready && !spec.unschedulable,
+            allocatable: resources(amount, gpu_resources, "status.allocatable")?,
+        })
     }
 }
 
@@ -105,7 +150,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::cluster::{
-        Deployment, Kind,
+        Deployment, Kind, Resources,
         decode::{Object, object},
     };
 
@@ -140,6 +185,50 @@ mod tests {
         let mut plain = predictor();
         plain["spec"]["template"]["metadata"] = json!({});
         assert_eq!(decode(&plain).inference_service, None);
+    }
+
+    #[test]
+    fn one_more_pod_takes_what_the_template_says() {
+        let mut asking = predictor();
+        asking["spec"]["template"]["spec"]["containers"] = json!([
+            {"name": "kserve-container", "resources": {"limits": {"cpu": 4, "memory": "12Gi", "nvidia.com/gpu": 1}}},
+        ]);
+        let gpu = vec!["nvidia.com/gpu".to_owned()];
+        let Object::Deployment(deployment) = object(Kind::Deployments, &asking.to_string(), &gpu).unwrap() else {
+            panic!()
+        };
+        let gpus = vec![("nvidia.com/gpu".into(), 1)];
+        assert_eq!(deployment.requests, Resources { cpu_millis: 4000, memory_bytes: 12 << 30, gpus, pods: 1 });
+    }
+
+    #[test]
+    fn pods_can_come_to_a_node_that_is_ready_and_not_cordoned() {
+        let gpu = vec!["nvidia.com/gpu".to_owned()];
+        let node = |spec: Value, ready: &str| {
+            let node = json!({
+                "metadata": {"name": "n", "creationTimestamp": "2026-01-02T03:00:00Z"}, "spec": spec,
+                "status": {
+                    "capacity": {"cpu": "96", "memory": "1Ti", "pods": "110", "nvidia.com/gpu": "8"},
+                    "allocatable": {"cpu": "95500m", "memory": "1000Gi", "pods": "110", "nvidia.com/gpu": "8"},
+                    "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}],
+                },
+            });
+            let Object::Node(node) = object(Kind::Nodes, &node.to_string(), &gpu).unwrap() else { panic!() };
+            node
+        };
+        for (spec, ready, open) in [
+            (json!({}), "True", true),
+            (json!({"unschedulable": false}), "True", true),
+            (json!({"unschedulable": true}), "True", false),
+            (json!({}), "False", false),
+            (json!({}), "Unknown", false),
+        ] {
+            assert_eq!(node(spec.clone(), ready).open, open, "{spec} {ready}");
+        }
+        let known = node(json!({}), "True");
+        let gpus = vec![("nvidia.com/gpu".into(), 8)];
+        assert_eq!(known.allocatable, Resources { cpu_millis: 95_500, memory_bytes: 1000 << 30, gpus, pods: 110 });
+        assert_eq!(known.created, Some("2026-01-02T03:00:00Z".parse().unwrap()));
     }
 
     #[test]

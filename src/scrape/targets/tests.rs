@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::PodState;
+use crate::cluster::{PageHint, PodState, Resources};
 
 /// A running pod with an address on node `n1`.
 fn pod(namespace: &str, name: &str, labels: &[(&str, &str)], ports: &[(Option<&str>, u16)]) -> Pod {
@@ -15,8 +15,11 @@ fn pod(namespace: &str, name: &str, labels: &[(&str, &str)], ports: &[(Option<&s
         created: None,
         scheduled: None,
         started: None,
+        running: None,
         ready_since: None,
         gpus: 0,
+        requests: Resources::default(),
+        page: PageHint::default(),
     }
 }
 

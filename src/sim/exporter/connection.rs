@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Stage, fault::Fault, page::GARBAGE};
+use super::{Source, Stage, fault::Fault, page::GARBAGE};
 
 /// Longest request head (R22); a longer one ends the connection.
 const HEAD: usize = 16 << 10;
@@ -27,7 +27,7 @@ struct Request {
 }
 
 /// Answers requests until the client leaves.
-pub(super) async fn serve(mut stream: TcpStream, stage: Arc<Stage>) {
+pub(super) async fn serve<S: Source>(mut stream: TcpStream, stage: Arc<Stage<S>>) {
     let mut buffer = Vec::new();
     // The client's leaving, in the middle of a page too, is its own affair.
     while let Ok(Some(request)) = next(&mut stream, &mut buffer).await {
@@ -70,7 +70,7 @@ fn parse(head: &str) -> Request {
 }
 
 /// Writes the answer. False if the connection cannot be used again.
-async fn answer(stream: &mut TcpStream, stage: &Stage, request: &Request) -> io::Result<bool> {
+async fn answer<S: Source>(stream: &mut TcpStream, stage: &Stage<S>, request: &Request) -> io::Result<bool> {
     if !request.page {
         whole(stream, "404 Not Found", b"404 page not found\n", request.gzip).await?;
         return Ok(true);
@@ -118,7 +118,7 @@ async fn answer(stream: &mut TcpStream, stage: &Stage, request: &Request) -> io:
 }
 
 /// Waits until another fault, or none, is set.
-async fn healed(stage: &Stage, fault: Fault) {
+async fn healed<S>(stage: &Stage<S>, fault: Fault) {
     // An error means that the stage is gone, and this connection with it.
     let _ = stage.fault.subscribe().wait_for(|now| *now != fault).await;
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate::cluster::{
-    Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, Phase, Pod, PodState, View,
+    Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod, PodState, Resources,
+    View,
 };
 
 pub const CARDS: usize = 8;
@@ -54,7 +55,10 @@ pub fn view(nodes: usize, now: Timestamp) -> View {
     let mut view = View::default();
     for node in 0..nodes {
         let name: Arc<str> = node_name(node).into();
-        view.nodes.insert(Arc::clone(&name), Arc::new(Node { name, labels: [].into() }));
+        view.nodes.insert(
+            Arc::clone(&name),
+            Arc::new(Node { name, labels: [].into(), created: None, open: true, allocatable: Resources::default() }),
+        );
     }
     let started = now - SignedDuration::from_hours(1);
     for (number, place) in places(nodes).iter().enumerate() {
@@ -81,6 +85,9 @@ pub fn view(nodes: usize, now: Timestamp) -> View {
             started: Some(started),
             ready_since: Some(started),
             gpus: 1,
+            running: None,
+            requests: Resources::default(),
+            page: PageHint::default(),
         };
         view.pods.insert(pod.key.clone(), Arc::new(pod));
         let deployment = key(&place.deployment);
@@ -111,6 +118,7 @@ pub fn view(nodes: usize, now: Timestamp) -> View {
             selector: format!("app={app}").parse().expect("a label selector of a fixed form"),
             replicas: 1,
             inference_service: Some(served),
+            requests: Resources::default(),
         };
         view.deployments.insert(deployment, Arc::new(of));
     }

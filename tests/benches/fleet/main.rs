@@ -95,6 +95,8 @@ async fn measure(args: &Args) -> anyhow::Result<Figures> {
         interval: config::Duration(interval),
         targets: args.nodes,
         urls: ports.iter().enumerate().map(|(node, port)| url(node, *port)).collect(),
+        // What is measured are exporters: the pods' addresses do not exist.
+        serving: config::Serving { enabled: false, ..config::Serving::default() },
         ..Scrape::default()
     };
     let view = Arc::new(cluster::view(args.nodes, clock.now()));
