@@ -41,7 +41,7 @@ use tokio::{
 
 use crate::{
     clock::Clock,
-    cluster::{self, Index},
+    cluster::{self, Index, Kind},
     config::{Config, Group, Scrape, Serve},
     gpu::{Vocabulary, VocabularyError},
     publish::{
@@ -177,7 +177,7 @@ pub async fn run(
 
     let clock = Clock::start();
     let vocabulary = Arc::new(Vocabulary::new(&vocabulary)?);
-    let index = Arc::new(Index::new(&aggregate));
+    let index = Arc::new(Index::new(&aggregate, &[&Kind::MEASURED[..], &Kind::DECIDED].concat()));
     let store = Arc::new(Store::new());
     let publisher = Arc::new(Publisher::new(Arc::clone(&vocabulary), clock));
     let mut tasks = Tasks::new();

@@ -19,5 +19,6 @@ pub use kind::{Kind, Scope};
 pub use resources::Resources;
 pub use services::Service;
 pub use view::{
-    Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod, PodState, View,
+    Autoscaler, AutoscalerClass, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod,
+    PodState, ScaledObject, ScalingPolicy, View,
 };

@@ -19,6 +19,7 @@
 
 mod custom;
 pub mod cycle;
+pub mod decided;
 mod external;
 mod lookup;
 pub mod passthrough;
@@ -31,8 +32,10 @@ mod tests;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use apiservice::{CustomMetric, ExternalMetricName, ExternalValue, MetricValue, Provider, Resource, Selector, Status};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
+
+use decided::Decided;
 
 use crate::{
     attribution::{Readings, Statistic, attribute},
@@ -122,6 +125,8 @@ fn metric_name(vocabulary: &Vocabulary, id: FamilyId, statistic: Statistic) -> S
 #[derive(Debug)]
 pub struct Publisher {
     current: ArcSwap<Snapshot>,
+    /// The engine's advice; `None` where nothing is decided.
+    decided: ArcSwapOption<Decided>,
     clock: Clock,
 }
 
@@ -130,12 +135,17 @@ impl Publisher {
     #[must_use]
     pub fn new(vocabulary: Arc<Vocabulary>, clock: Clock) -> Self {
         let nothing = Snapshot::nothing_yet(vocabulary, clock.now());
-        Self { current: ArcSwap::from_pointee(nothing), clock }
+        Self { current: ArcSwap::from_pointee(nothing), decided: ArcSwapOption::empty(), clock }
     }
 
     /// Replaces the snapshot. Queries that are under way finish with the one they began with.
     pub fn publish(&self, snapshot: Snapshot) {
         self.current.store(Arc::new(snapshot));
+    }
+
+    /// Replaces the engine's advice.
+    pub fn advise(&self, decided: Decided) {
+        self.decided.store(Some(Arc::new(decided)));
     }
 
     /// The current snapshot.
@@ -169,7 +179,13 @@ impl Provider for Publisher {
     }
 
     async fn external(&self, namespace: &str, metric: &str, selector: &Selector) -> Result<Vec<ExternalValue>, Status> {
-        self.snapshot().external(namespace, metric, selector, self.clock.now())
+        let snapshot = self.snapshot();
+        match &*self.decided.load() {
+            Some(decided) if Decided::serves(metric) => {
+                decided.external(&snapshot.view, namespace, metric, selector, self.clock.now())
+            }
+            _ => snapshot.external(namespace, metric, selector, self.clock.now()),
+        }
     }
 
     fn custom_metrics(&self) -> Vec<CustomMetric> {
@@ -177,6 +193,10 @@ impl Provider for Publisher {
     }
 
     fn external_metrics(&self) -> Vec<ExternalMetricName> {
-        self.current.load().external_metrics()
+        let mut metrics = self.current.load().external_metrics();
+        if self.decided.load().is_some() {
+            metrics.extend(Decided::metrics());
+        }
+        metrics
     }
 }

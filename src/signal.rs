@@ -56,6 +56,8 @@ pub struct Work {
     pub prompt_tokens: Signal,
     /// Tokens generated per second, since the previous page.
     pub generated_tokens: Signal,
+    /// Requests finished per second, since the previous page (`vllm:request_success_total`).
+    pub finished: Signal,
 }
 
 /// Where a pod stands (R8).

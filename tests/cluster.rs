@@ -25,6 +25,7 @@ mod certificates;
 mod faults;
 mod fixture;
 mod groundwork;
+mod hpa_model;
 mod many_pods;
 mod own_metrics;
 mod reading;

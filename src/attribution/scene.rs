@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::{PodReading, Readings, Statistic, attribute};
 use crate::{
     cluster::{
-        Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod, PodState,
-        Resources, View,
+        Autoscaler, AutoscalerClass, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod,
+        PodState, Resources, View,
     },
     config::Aggregate,
     gpu::{CardId, FamilyId, Owner, Sample, Vocabulary},
@@ -129,7 +129,12 @@ impl Scene {
     pub fn service(mut self, name: &str) -> Self {
         let inference_service: Option<Arc<str>> = name.strip_suffix("-predictor").map(Into::into);
         if let Some(name) = &inference_service {
-            let served = InferenceService { key: key(name), labels: [("team".into(), "a".into())].into() };
+            let served = InferenceService {
+                key: key(name),
+                labels: [("team".into(), "a".into())].into(),
+                autoscaler: AutoscalerClass::External,
+                multi_node: false,
+            };
             self.view.inference_services.insert(key(name), Arc::new(served));
         }
         let deployment = Deployment {

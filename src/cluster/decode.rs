@@ -6,17 +6,23 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
 use super::{
     Kind,
-    view::{Autoscaler, CoreService, Deployment, InferenceService, Labels, Node, ObjectKey, Pod},
+    view::{
+        Autoscaler, CoreService, Deployment, InferenceService, Labels, Node, ObjectKey, Pod, ScaledObject,
+        ScalingPolicy,
+    },
 };
 
 mod autoscaler;
 mod containers;
+mod inference_service;
 mod page;
 mod pod;
+mod scaled_object;
+mod scaling_policy;
 mod workload;
 
 /// One decoded object.
@@ -34,6 +40,10 @@ pub enum Object {
     Node(Node),
     /// An HPA.
     Autoscaler(Autoscaler),
+    /// A ScalingPolicy.
+    ScalingPolicy(Box<ScalingPolicy>),
+    /// A KEDA ScaledObject.
+    ScaledObject(ScaledObject),
 }
 
 impl Object {
@@ -47,6 +57,8 @@ impl Object {
             Self::CoreService(object) => object.key.clone(),
             Self::Node(object) => ObjectKey { namespace: "".into(), name: Arc::clone(&object.name) },
             Self::Autoscaler(object) => object.key.clone(),
+            Self::ScalingPolicy(object) => object.key.clone(),
+            Self::ScaledObject(object) => object.key.clone(),
         }
     }
 }
@@ -87,16 +99,20 @@ pub fn object(kind: Kind, json: &str, gpu_resources: &[String]) -> Result<Object
             wire::<workload::WireDeployment>(json).and_then(|wire| wire.decode(gpu_resources)).map(Object::Deployment)
         }
         Kind::InferenceServices => {
-            wire::<workload::WireBare>(json).map(|wire| Object::InferenceService(wire.inference_service()))
+            wire::<inference_service::Wire>(json).map(|wire| Object::InferenceService(wire.decode()))
         }
         Kind::CoreServices => wire::<workload::WireService>(json).map(|wire| Object::CoreService(wire.decode())),
         Kind::Nodes => wire::<workload::WireNode>(json).and_then(|wire| wire.decode(gpu_resources)).map(Object::Node),
         Kind::Autoscalers => wire::<autoscaler::Wire>(json).and_then(autoscaler::Wire::decode).map(Object::Autoscaler),
+        Kind::ScalingPolicies => wire::<scaling_policy::Wire<'_>>(json)
+            .and_then(scaling_policy::Wire::decode)
+            .map(|policy| Object::ScalingPolicy(Box::new(policy))),
+        Kind::ScaledObjects => wire::<scaled_object::Wire>(json).map(|wire| Object::ScaledObject(wire.decode())),
     }
     .map_err(|reason| Undecodable { kind, key: key(json).ok(), reason })
 }
 
-fn wire<T: DeserializeOwned>(json: &str) -> Result<T, String> {
+fn wire<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {
     serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
@@ -109,6 +125,8 @@ struct Metadata {
     namespace: Option<Arc<str>>,
     #[serde(default)]
     uid: Option<Arc<str>>,
+    #[serde(default)]
+    generation: Option<i64>,
     #[serde(default)]
     labels: Option<Labels>,
     #[serde(default)]

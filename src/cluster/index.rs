@@ -21,6 +21,8 @@ use crate::config;
 pub struct Index {
     gpu_resources: Vec<String>,
     namespaces: Vec<Arc<str>>,
+    /// What is watched.
+    kinds: Vec<Kind>,
     state: Mutex<State>,
     /// Counts changes; the value says nothing but "look again".
     version: watch::Sender<u64>,
@@ -37,21 +39,22 @@ struct State {
 }
 
 impl Default for Index {
-    /// All namespaces, the default GPU resource names.
+    /// All namespaces, the default GPU resource names, and what readings are made of.
     fn default() -> Self {
-        Self::new(&config::Aggregate::default())
+        Self::new(&config::Aggregate::default(), &Kind::MEASURED)
     }
 }
 
 impl Index {
     /// An empty index in which nothing is known yet.
     #[must_use]
-    pub fn new(aggregate: &config::Aggregate) -> Self {
+    pub fn new(aggregate: &config::Aggregate, kinds: &[Kind]) -> Self {
         let config::Aggregate { gpu_resources, namespaces, coverage: _, busy_percent: _ } = aggregate;
         let namespaces: BTreeSet<Arc<str>> = namespaces.iter().map(|name| Arc::from(name.as_str())).collect();
         let mut index = Self {
             gpu_resources: gpu_resources.clone(),
             namespaces: namespaces.into_iter().collect(),
+            kinds: kinds.into(),
             state: Mutex::new(State { view: Arc::default(), unsynced: BTreeSet::new(), problems: BTreeMap::new() }),
             version: watch::Sender::new(0),
         };
@@ -66,7 +69,7 @@ impl Index {
     #[must_use]
     pub fn watches(&self) -> Vec<(Kind, Scope)> {
         let mut watches = Vec::new();
-        for kind in Kind::ALL {
+        for &kind in &self.kinds {
             if kind.namespaced() && !self.namespaces.is_empty() {
                 watches.extend(self.namespaces.iter().map(|name| (kind, Scope::Namespace(Arc::clone(name)))));
             } else {
@@ -186,6 +189,8 @@ fn keys(view: &View, kind: Kind) -> Vec<ObjectKey> {
             view.nodes.keys().map(|name| ObjectKey { namespace: "".into(), name: Arc::clone(name) }).collect()
         }
         Kind::Autoscalers => view.autoscalers.keys().cloned().collect(),
+        Kind::ScalingPolicies => view.policies.keys().cloned().collect(),
+        Kind::ScaledObjects => view.scaled_objects.keys().cloned().collect(),
     }
 }
 
@@ -205,6 +210,12 @@ fn put(view: &mut Arc<View>, object: Object) -> bool {
         Object::Autoscaler(autoscaler) => {
             put_in(view, |v| &mut v.autoscalers, |v| &v.autoscalers, autoscaler.key.clone(), autoscaler)
         }
+        Object::ScalingPolicy(policy) => {
+            put_in(view, |v| &mut v.policies, |v| &v.policies, policy.key.clone(), *policy)
+        }
+        Object::ScaledObject(object) => {
+            put_in(view, |v| &mut v.scaled_objects, |v| &v.scaled_objects, object.key.clone(), object)
+        }
     }
 }
 
@@ -216,6 +227,8 @@ fn remove(view: &mut Arc<View>, kind: Kind, key: &ObjectKey) -> bool {
         Kind::CoreServices => remove_from(view, |v| &mut v.core_services, |v| &v.core_services, key),
         Kind::Nodes => remove_from(view, |v| &mut v.nodes, |v| &v.nodes, &key.name),
         Kind::Autoscalers => remove_from(view, |v| &mut v.autoscalers, |v| &v.autoscalers, key),
+        Kind::ScalingPolicies => remove_from(view, |v| &mut v.policies, |v| &v.policies, key),
+        Kind::ScaledObjects => remove_from(view, |v| &mut v.scaled_objects, |v| &v.scaled_objects, key),
     }
 }
 

@@ -17,12 +17,19 @@ pub enum Kind {
     Nodes,
     /// `autoscaling/v2` HorizontalPodAutoscalers.
     Autoscalers,
+    /// `tidegate.dev/v1alpha1` ScalingPolicies; their CRD may be absent, appear and vanish.
+    ScalingPolicies,
+    /// `keda.sh/v1alpha1` ScaledObjects: who else scales (R18); their CRD may be absent, appear and vanish.
+    ScaledObjects,
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 6] =
+    /// What readings are made of.
+    pub const MEASURED: [Self; 6] =
         [Self::Pods, Self::Deployments, Self::InferenceServices, Self::CoreServices, Self::Nodes, Self::Autoscalers];
+
+    /// What only decisions are made of: readings are served without them.
+    pub const DECIDED: [Self; 2] = [Self::ScalingPolicies, Self::ScaledObjects];
 
     /// The plural resource name: how [`View::unsynced`](super::View::unsynced), logs and errors call it.
     #[must_use]
@@ -34,6 +41,8 @@ impl Kind {
             Self::CoreServices => "services",
             Self::Nodes => "nodes",
             Self::Autoscalers => "horizontalpodautoscalers",
+            Self::ScalingPolicies => "scalingpolicies",
+            Self::ScaledObjects => "scaledobjects",
         }
     }
 
@@ -44,6 +53,8 @@ impl Kind {
             Self::Deployments => "apis/apps/v1",
             Self::InferenceServices => "apis/serving.kserve.io/v1beta1",
             Self::Autoscalers => "apis/autoscaling/v2",
+            Self::ScalingPolicies => "apis/tidegate.dev/v1alpha1",
+            Self::ScaledObjects => "apis/keda.sh/v1alpha1",
         }
     }
 
@@ -57,7 +68,7 @@ impl Kind {
     /// 404 must never look like a cluster without pods.
     #[must_use]
     pub const fn may_be_absent(self) -> bool {
-        matches!(self, Self::InferenceServices)
+        matches!(self, Self::InferenceServices | Self::ScalingPolicies | Self::ScaledObjects)
     }
 
     /// The collection's URL path.
@@ -122,6 +133,8 @@ mod tests {
             (Kind::CoreServices, &Scope::Cluster, "/api/v1/services"),
             (Kind::Nodes, &prod, "/api/v1/nodes"),
             (Kind::Autoscalers, &Scope::Cluster, "/apis/autoscaling/v2/horizontalpodautoscalers"),
+            (Kind::ScalingPolicies, &prod, "/apis/tidegate.dev/v1alpha1/namespaces/prod/scalingpolicies"),
+            (Kind::ScaledObjects, &Scope::Cluster, "/apis/keda.sh/v1alpha1/scaledobjects"),
         ] {
             assert_eq!(kind.path(scope), path);
         }

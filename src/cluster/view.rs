@@ -6,6 +6,9 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::policy::ScalingPolicySpec;
 
 use super::Resources;
 
@@ -119,6 +122,53 @@ pub struct InferenceService {
     pub key: ObjectKey,
     /// Labels.
     pub labels: Labels,
+    /// Who KServe is told scales it.
+    pub autoscaler: AutoscalerClass,
+    /// `spec.predictor.workerSpec` is set: one replica is a group of Deployments.
+    pub multi_node: bool,
+}
+
+/// Annotation `serving.kserve.io/autoscalerClass`: who owns `spec.replicas` of the predictor's Deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AutoscalerClass {
+    /// Absent or `hpa`: KServe makes an HPA of the Deployment's name.
+    Hpa,
+    /// `keda`: KServe makes a ScaledObject.
+    Keda,
+    /// `external`: KServe leaves the replicas alone.
+    External,
+    /// `none`: KServe sets the replicas back at each reconcile.
+    None,
+    /// Anything else; KServe refuses it.
+    Other(Arc<str>),
+}
+
+/// A KEDA ScaledObject: what it scales.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScaledObject {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Kind of `scaleTargetRef`; a Deployment if it says nothing.
+    pub target_kind: Arc<str>,
+    /// Name of `scaleTargetRef`.
+    pub target_name: Arc<str>,
+}
+
+/// A ScalingPolicy, and what its status said last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScalingPolicy {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// UID: a policy made again under the same name has learned nothing.
+    pub uid: Arc<str>,
+    /// `metadata.creationTimestamp`: of two policies for one target the older one counts.
+    pub created: Option<Timestamp>,
+    /// `metadata.generation`: which spec the status is about.
+    pub generation: i64,
+    /// The spec, or why it cannot be read: an object of another version of the CRD.
+    pub spec: Result<ScalingPolicySpec, Arc<str>>,
+    /// `status.conditions`, for their transition times.
+    pub conditions: Vec<Condition>,
 }
 
 /// A core/v1 Service.
@@ -189,4 +239,8 @@ pub struct View {
     pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
     /// HPAs.
     pub autoscalers: BTreeMap<ObjectKey, Arc<Autoscaler>>,
+    /// ScalingPolicies; empty where the CRD is absent, or where nothing is decided.
+    pub policies: BTreeMap<ObjectKey, Arc<ScalingPolicy>>,
+    /// KEDA's ScaledObjects; empty where the CRD is absent, or where nothing is decided.
+    pub scaled_objects: BTreeMap<ObjectKey, Arc<ScaledObject>>,
 }

@@ -10,7 +10,8 @@ use super::{
     words::{matching, no_value, some_of},
 };
 use crate::{
-    attribution::{ServiceReadings, Statistic, knows},
+    attribution::{Statistic, knows},
+    cluster::ObjectKey,
     gpu::FamilyId,
     reading::Unknown,
 };
@@ -47,14 +48,17 @@ impl Snapshot {
         }
         let mut items = Vec::new();
         let mut unknown = Vec::new();
-        for service in self.services_in(namespace).filter(|service| selector.matches(|key| label(service, key))) {
+        for service in self.services_in(namespace).filter(|service| {
+            selector.matches(|key| label(&service.deployment, service.inference_service.as_deref(), key))
+        }) {
             let value = self.service(service, family, statistic, now).and_then(|measured| {
                 let value = Quantity::from_f64(measured.value).ok_or(Unknown::Malformed)?;
                 Ok((value, measured.at))
             });
             match value {
                 Ok((value, timestamp)) => {
-                    items.push(ExternalValue { labels: labels(service), timestamp, window: None, value });
+                    let labels = item_labels(&service.deployment, service.inference_service.as_deref());
+                    items.push(ExternalValue { labels, timestamp, window: None, value });
                 }
                 Err(why) => unknown.push(format!("{}: {why}", service.deployment.name)),
             }
@@ -76,18 +80,18 @@ impl Snapshot {
     }
 }
 
-fn label<'a>(service: &'a ServiceReadings, key: &str) -> Option<&'a str> {
+pub(super) fn label<'a>(deployment: &'a ObjectKey, inference_service: Option<&'a str>, key: &str) -> Option<&'a str> {
     match key {
-        NAMESPACE => Some(&service.deployment.namespace),
-        INFERENCE_SERVICE => service.inference_service.as_deref(),
-        DEPLOYMENT => Some(&service.deployment.name),
+        NAMESPACE => Some(&deployment.namespace),
+        INFERENCE_SERVICE => inference_service,
+        DEPLOYMENT => Some(&deployment.name),
         _ => None,
     }
 }
 
-fn labels(service: &ServiceReadings) -> BTreeMap<String, String> {
+pub(super) fn item_labels(deployment: &ObjectKey, inference_service: Option<&str>) -> BTreeMap<String, String> {
     [NAMESPACE, INFERENCE_SERVICE, DEPLOYMENT]
         .into_iter()
-        .filter_map(|key| label(service, key).map(|value| (key.to_owned(), value.to_owned())))
+        .filter_map(|key| label(deployment, inference_service, key).map(|value| (key.to_owned(), value.to_owned())))
         .collect()
 }

@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::cluster::{
-    Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod, PodState, Resources,
-    View,
+    Autoscaler, AutoscalerClass, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod,
+    PodState, Resources, View,
 };
 
 /// The resource name of a GPU.
@@ -230,8 +230,6 @@ impl Cluster {
             selector: [label("app", &format!("isvc.{deployment}"))].into(),
         };
         View {
-            unsynced: std::collections::BTreeSet::new(),
-            partial: false,
             pods: pods.collect(),
             deployments: [(
                 key(&deployment),
@@ -248,7 +246,12 @@ impl Cluster {
             .into(),
             inference_services: [(
                 key(service),
-                Arc::new(InferenceService { key: key(service), labels: BTreeMap::new() }),
+                Arc::new(InferenceService {
+                    key: key(service),
+                    labels: BTreeMap::new(),
+                    autoscaler: AutoscalerClass::External,
+                    multi_node: false,
+                }),
             )]
             .into(),
             core_services: [(key(&deployment), Arc::new(core_service))].into(),
@@ -261,6 +264,7 @@ impl Cluster {
                     (hpa.key.clone(), Arc::new(Autoscaler { current, desired, ..hpa.clone() }))
                 })
                 .collect(),
+            ..View::default()
         }
     }
 }

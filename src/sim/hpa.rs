@@ -83,6 +83,31 @@ pub enum Target {
     Average(i64),
 }
 
+/// Replicas of the target, by its scale subresource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    /// `spec.replicas`: what was asked for last.
+    pub wanted: i32,
+    /// `status.replicas`: what there is. Only `averageValue` targets of Object and External metrics look at it.
+    pub present: i32,
+}
+
+impl From<i32> for Scale {
+    /// A target that has caught up with what was asked for.
+    fn from(replicas: i32) -> Self {
+        Self { wanted: replicas, present: replicas }
+    }
+}
+
+/// What the metrics API answered about one metric, in thousandths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// By pod, for a Pods metric.
+    Items(BTreeMap<String, i64>),
+    /// Of an Object or External metric: one value or several.
+    Values(Vec<i64>),
+}
+
 /// What one sync came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sync {
@@ -94,7 +119,7 @@ pub struct Sync {
     pub usage: Vec<Option<i64>>,
     /// Values by pod of the last Pods metric that was answered, in thousandths.
     pub items: BTreeMap<String, i64>,
-    /// Condition `ScalingActive=False`: reason and message.
+    /// Condition `ScalingActive=False`: reason and message. Not there where the other metrics were enough to move by.
     pub invalid: Option<(&'static str, String)>,
 }
 
@@ -121,95 +146,113 @@ impl Hpa {
         pods: &BTreeMap<String, PodPhase>,
     ) -> Sync {
         client.forget_version();
-        let mut proposals = Vec::with_capacity(self.spec.metrics.len());
-        let mut items = BTreeMap::new();
+        let mut answers = Vec::with_capacity(self.spec.metrics.len());
         for metric in &self.spec.metrics {
-            proposals.push(self.propose(client, metric, current, pods, &mut items).await);
+            answers.push(self.ask(client, metric).await);
         }
-        let mut sync = self.decide(now, current, proposals);
-        sync.items = items;
+        self.decide(now, current.into(), pods, &answers)
+    }
+
+    async fn ask(&self, client: &mut Client, metric: &Metric) -> Result<Answer, String> {
+        let Spec { namespace, selector, .. } = &self.spec;
+        let answer = match metric {
+            Metric::Pods { name, .. } => {
+                let answer = client.pods(namespace, name, selector, "").await.map(Answer::Items);
+                return answer.map_err(|error| format!("unable to fetch metrics from custom metrics API: {error}"));
+            }
+            Metric::Object { resource, object, name, .. } => {
+                client.object(namespace, resource, object, name, "").await.map(|value| Answer::Values(vec![value]))
+            }
+            Metric::External { name, selector, .. } => {
+                client.external(namespace, name, selector).await.map(Answer::Values)
+            }
+        };
+        answer.map_err(|error| error.to_string())
+    }
+
+    /// Decides by what was answered to each metric of the spec, in its order.
+    pub fn decide(
+        &mut self,
+        now: Timestamp,
+        scale: Scale,
+        pods: &BTreeMap<String, PodPhase>,
+        answers: &[Result<Answer, String>],
+    ) -> Sync {
+        let metrics = self.spec.metrics.iter().zip(answers);
+        let proposals = metrics.map(|(metric, answer)| self.propose(metric, scale, pods, answer)).collect();
+        let mut sync = self.choose(now, scale.wanted, proposals);
+        if let Some(items) = answers.iter().rev().find_map(|answer| match answer {
+            Ok(Answer::Items(items)) => Some(items),
+            _ => None,
+        }) {
+            sync.items.clone_from(items);
+        }
         sync
     }
 
-    /// Decides as if its first metric, a Pods metric, had been answered with these items.
-    pub fn assume(
-        &mut self,
-        now: Timestamp,
-        current: i32,
-        items: &BTreeMap<String, i64>,
-        pods: &BTreeMap<String, PodPhase>,
-    ) -> i32 {
-        let Some(Metric::Pods { average, .. }) = self.spec.metrics.first() else { return current };
-        let proposal = desired(items, pods, current, *average, self.spec.tolerance);
-        let proposal = proposal.map_err(|error| ("FailedGetPodsMetric", error.to_string()));
-        self.decide(now, current, vec![proposal]).desired
-    }
-
-    async fn propose(
+    fn propose(
         &self,
-        client: &mut Client,
         metric: &Metric,
-        current: i32,
+        scale: Scale,
         pods: &BTreeMap<String, PodPhase>,
-        items: &mut BTreeMap<String, i64>,
+        answer: &Result<Answer, String>,
     ) -> Result<Proposal, (&'static str, String)> {
-        let Spec { namespace, selector, tolerance, .. } = &self.spec;
-        let ready = pods.values().filter(|phase| **phase == PodPhase::Running { ready: true }).count();
-        let from_sum = |usage, target| match target {
-            Target::Value(target) => desired_for_value(usage, target, current, ready, *tolerance),
-            Target::Average(target) => desired_for_average(usage, target, current, *tolerance),
+        let tolerance = self.spec.tolerance;
+        let proposed = match (metric, answer) {
+            (_, Err(error)) => Err(error.clone()),
+            (Metric::Pods { average, .. }, Ok(Answer::Items(items))) => {
+                desired(items, pods, scale.wanted, *average, tolerance).map_err(|error| error.to_string())
+            }
+            (Metric::Object { target, .. } | Metric::External { target, .. }, Ok(Answer::Values(values))) => {
+                match target {
+                    Target::Value(target) => desired_for_value(sum(values), *target, scale.wanted, pods, tolerance)
+                        .map_err(|error| error.to_string()),
+                    Target::Average(target) => Ok(desired_for_average(sum(values), *target, scale.present, tolerance)),
+                }
+            }
+            (_, Ok(_)) => Err("the answer is of another kind than the metric".into()),
         };
-        match metric {
-            Metric::Pods { name, average } => {
-                const REASON: &str = "FailedGetPodsMetric";
-                let failed = |error: String| (REASON, format!("unable to get metric {name}: {error}"));
-                let answered = client.pods(namespace, name, selector, "").await;
-                let answered = answered
-                    .map_err(|error| failed(format!("unable to fetch metrics from custom metrics API: {error}")))?;
-                items.clone_from(&answered);
-                desired(&answered, pods, current, *average, *tolerance).map_err(|error| failed(error.to_string()))
+        let namespace = &self.spec.namespace;
+        proposed.map_err(|error| match metric {
+            Metric::Pods { name, .. } => ("FailedGetPodsMetric", format!("unable to get metric {name}: {error}")),
+            Metric::Object { resource, object, name, .. } => {
+                ("FailedGetObjectMetric", format!("unable to get metric {name} on {resource}/{object}: {error}"))
             }
-            Metric::Object { resource, object, name, target } => {
-                let answered = client.object(namespace, resource, object, name, "").await;
-                let usage = answered.map_err(|error| {
-                    ("FailedGetObjectMetric", format!("unable to get metric {name} on {resource}/{object}: {error}"))
-                })?;
-                Ok(from_sum(usage, *target))
+            Metric::External { name, .. } => {
+                ("FailedGetExternalMetric", format!("unable to get external metric {namespace}/{name}: {error}"))
             }
-            Metric::External { name, selector, target } => {
-                let answered = client.external(namespace, name, selector).await;
-                let values = answered.map_err(|error| {
-                    ("FailedGetExternalMetric", format!("unable to get external metric {namespace}/{name}: {error}"))
-                })?;
-                Ok(from_sum(sum(&values), *target))
-            }
-        }
+        })
     }
 
     /// The highest proposal, if the invalid metrics allow a move: with one invalid metric the rest may add, never remove.
-    fn decide(
+    fn choose(
         &mut self,
         now: Timestamp,
         current: i32,
         proposals: Vec<Result<Proposal, (&'static str, String)>>,
     ) -> Sync {
+        self.memory.begin(now, current);
         let usage = proposals.iter().map(|proposal| proposal.as_ref().ok().map(|proposal| proposal.usage)).collect();
         let highest = proposals.iter().flatten().map(|proposal| proposal.replicas).max();
-        let invalid = proposals.into_iter().find_map(Result::err);
+        let mut invalid = proposals.into_iter().find_map(Result::err);
         let Spec { min, max, behavior, down_window, .. } = &self.spec;
         let bounds = (*min, *max);
-        let (desired, limit) = match (highest, &invalid) {
+        let (desired, limit) = match highest {
             _ if current == 0 && *min > 0 => (0, None),
             _ if current > *max => (*max, Some(Limit::TooManyReplicas)),
             _ if current < *min => (*min, Some(Limit::TooFewReplicas)),
-            (None, _) => (current, None),
-            (Some(highest), Some(_)) if highest < current => (current, None),
-            (Some(highest), _) => match behavior {
-                None => self.memory.pace(now, current, highest, bounds, *down_window),
-                Some(behavior) => self.memory.pace_with(now, current, highest, bounds, behavior),
-            },
+            Some(highest) if invalid.is_none() || highest >= current => {
+                invalid = None;
+                match behavior {
+                    None => self.memory.pace(now, current, highest, bounds, *down_window),
+                    Some(behavior) => self.memory.pace_with(now, current, highest, bounds, behavior),
+                }
+            }
+            _ => (current, None),
         };
-        self.memory.changed(now, current, desired);
+        if let Some(behavior) = behavior {
+            self.memory.changed(now, current, desired, behavior);
+        }
         Sync { desired, limit, usage, items: BTreeMap::new(), invalid }
     }
 }
@@ -235,20 +278,35 @@ mod tests {
     fn of_several_metrics_the_highest_counts_and_an_invalid_one_forbids_removing() {
         let replicas = |replicas| Ok(Proposal { replicas, usage: 0 });
         let invalid = || Err(("FailedGetPodsMetric", "no value".to_owned()));
-        for (current, proposals, expected) in [
-            (2, vec![replicas(1), replicas(3)], 3),
-            (2, vec![replicas(1), invalid()], 2),
-            (2, vec![replicas(3), invalid()], 3),
-            (2, vec![invalid(), invalid()], 2),
-            (2, vec![replicas(1), replicas(1)], 1),
-            (0, vec![replicas(3)], 0),
-            (5, vec![invalid()], 3),
+        let later = Timestamp::UNIX_EPOCH + Duration::from_secs(1);
+        for (current, proposals, expected, inactive) in [
+            (2, vec![replicas(1), replicas(3)], 3, false),
+            (2, vec![replicas(1), invalid()], 2, true),
+            (2, vec![replicas(2), invalid()], 2, false),
+            (2, vec![replicas(3), invalid()], 3, false),
+            (2, vec![invalid(), invalid()], 2, true),
+            (2, vec![replicas(1), replicas(1)], 1, false),
+            (0, vec![replicas(3)], 0, false),
+            (5, vec![replicas(1)], 3, false),
         ] {
             let text = format!("{current} {proposals:?}");
-            let has_invalid = proposals.iter().any(Result::is_err);
-            let sync = hpa().decide(Timestamp::UNIX_EPOCH, current, proposals);
+            let mut hpa = hpa();
+            hpa.memory.begin(Timestamp::UNIX_EPOCH, 0);
+            let sync = hpa.choose(later, current, proposals);
             assert_eq!(sync.desired, expected, "{text}");
-            assert_eq!(sync.invalid.is_some(), has_invalid, "{text}");
+            assert_eq!(sync.invalid.is_some(), inactive, "{text}");
         }
+    }
+
+    #[test]
+    fn what_it_finds_at_first_counts_as_a_proposal() {
+        let one = || vec![Ok(Proposal { replicas: 1, usage: 0 })];
+        let mut hpa = hpa();
+        hpa.spec.down_window = Duration::from_secs(10);
+        let desired = [0, 10, 11].map(|second| {
+            let sync = hpa.choose(Timestamp::UNIX_EPOCH + Duration::from_secs(second), 3, one());
+            sync.desired
+        });
+        assert_eq!(desired, [3, 3, 1]);
     }
 }

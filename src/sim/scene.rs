@@ -24,7 +24,7 @@ use super::{
     cluster::{Cluster, Event},
     exporter::{Dialect, Exporter, Fault},
     gpus::{GpuNode, GpuPod},
-    hpa::{Client, Hpa, Metric, PodPhase, Spec, Tolerance},
+    hpa::{Answer, Client, Hpa, Metric, PodPhase, Spec, Tolerance},
     load::{self, Noise},
 };
 use crate::{
@@ -281,7 +281,7 @@ impl Director {
         let running = phases.iter().filter(|(_, phase)| matches!(phase, PodPhase::Running { ready: true }));
         let mut zeros: BTreeMap<String, i64> = running.map(|(name, _)| (name.clone(), 0)).collect();
         zeros.extend(sync.items.clone());
-        let naive = self.naive.assume(now, current, &zeros, &phases);
+        let naive = self.naive.decide(now, current.into(), &phases, &[Ok(Answer::Items(zeros))]).desired;
         self.desired = usize::try_from(sync.desired).unwrap_or_default();
 
         let offered = script::load().at(time);

@@ -8,7 +8,10 @@ use std::{
 };
 
 use k8s_openapi::{ByteString, api::core::v1::Service, kube_aggregator::pkg::apis::apiregistration::v1::APIService};
-use kube::{Api, Client, api::PostParams};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -17,6 +20,7 @@ use super::{
     controlplane::{ControlPlane, shared},
     kubectl,
     process::{Part, free_ports},
+    raw::get as get_raw,
     wait::{eventually, eventually_or_error},
 };
 
@@ -218,4 +222,27 @@ async fn register(client: &Client, plane: &ControlPlane, port: u16) -> Result<()
         services.create(&PostParams::default(), &object).await?;
     }
     Ok(())
+}
+
+/// Sends the aggregator's requests for our groups to this Service.
+pub async fn point(client: &Client, service: &str, port: u16) {
+    let services: Api<APIService> = Api::all(client.clone());
+    let patch = Patch::Merge(json!({"spec": {"service": {"name": service, "port": port}}}));
+    for (version, group, _) in VERSIONS {
+        services.patch(&format!("{version}.{group}"), &PatchParams::default(), &patch).await.unwrap();
+    }
+}
+
+/// Waits until the aggregator's answers come from the server that lists `metric`, or no longer from it.
+pub async fn answered(client: &Client, metric: &str, lists: bool) {
+    eventually("the aggregator to ask the other server", async || {
+        for (version, group, _) in VERSIONS {
+            let list = get_raw(client, &format!("/apis/{group}/{version}")).await?;
+            if list["kind"] != "APIResourceList" || list.to_string().contains(metric) != lists {
+                return Err(list.to_string());
+            }
+        }
+        Ok(())
+    })
+    .await;
 }

@@ -16,13 +16,13 @@ use k8s_openapi::{
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
-    Api, Client,
+    Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
 use super::{
-    adapter::{self, Adapter, NAMESPACE, SERVICE, VERSIONS},
+    adapter::{self, Adapter, NAMESPACE, SERVICE, VERSIONS, answered, point},
     kubectl::{kubectl, kubectl_as},
     namespace::Namespace,
     pki::Authority,
@@ -65,29 +65,6 @@ fn program() -> PathBuf {
     let program = this.parent().and_then(Path::parent).unwrap().join("examples/fixture");
     assert!(program.exists(), "{} is missing: cargo build -p apiservice --example fixture", program.display());
     program
-}
-
-/// Sends the aggregator's requests for our groups to this Service.
-async fn point(client: &Client, service: &str, port: u16) {
-    let services: Api<APIService> = Api::all(client.clone());
-    let patch = Patch::Merge(json!({"spec": {"service": {"name": service, "port": port}}}));
-    for (version, group, _) in VERSIONS {
-        services.patch(&format!("{version}.{group}"), &PatchParams::default(), &patch).await.unwrap();
-    }
-}
-
-/// Waits until the aggregator's answers come from the server that lists `metric`, or no longer from it.
-async fn answered(client: &Client, metric: &str, lists: bool) {
-    eventually("the aggregator to ask the other server", async || {
-        for (version, group, _) in VERSIONS {
-            let list = get(client, &format!("/apis/{group}/{version}")).await?;
-            if list["kind"] != "APIResourceList" || list.to_string().contains(metric) != lists {
-                return Err(list.to_string());
-            }
-        }
-        Ok(())
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

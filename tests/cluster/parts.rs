@@ -71,7 +71,7 @@ pub fn kube_apiserver(folder: &Path, ports: Ports) -> Vec<String> {
 }
 
 /// The HPA looks every 2 s and forgets a peak after 10 s, instead of 15 s and 300 s: the same code, in a test's time.
-/// The raised client limits keep two dozen HPAs at that pace.
+/// The raised client limits keep two dozen HPAs at that pace, also while a test lets each wait for its answer.
 pub fn kube_controller_manager(folder: &Path, ports: Ports) -> Vec<String> {
     flags(
         folder,
@@ -89,7 +89,7 @@ pub fn kube_controller_manager(folder: &Path, ports: Ports) -> Vec<String> {
             "kube-api-burst=1000",
             "horizontal-pod-autoscaler-sync-period=2s",
             "horizontal-pod-autoscaler-downscale-stabilization=10s",
-            "concurrent-horizontal-pod-autoscaler-syncs=10",
+            "concurrent-horizontal-pod-autoscaler-syncs=40",
         ],
     )
 }

@@ -10,7 +10,7 @@ use super::{
     Metadata,
     containers::{Amounts, Spec, resources},
 };
-use crate::cluster::view::{CoreService, Deployment, InferenceService, Labels, Node};
+use crate::cluster::view::{CoreService, Deployment, Labels, Node};
 
 /// Label that KServe puts on the pods of an InferenceService's components.
 const INFERENCE_SERVICE_LABEL: &str = "serving.kserve.io/inferenceservice";
@@ -87,18 +87,6 @@ impl WireService {
             selector: spec.selector.unwrap_or_default(),
             labels: metadata.labels.unwrap_or_default(),
         }
-    }
-}
-
-/// An object of which only name and labels are read.
-#[derive(Deserialize)]
-pub(super) struct WireBare {
-    metadata: Metadata,
-}
-
-impl WireBare {
-    pub(super) fn inference_service(self) -> InferenceService {
-        InferenceService { key: self.metadata.key(), labels: self.metadata.labels.unwrap_or_default() }
     }
 }
 
@@ -274,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn services_nodes_and_inference_services_keep_their_labels() {
+    fn services_and_nodes_keep_their_labels() {
         let service = json!({"metadata": {"name": "s", "namespace": "n", "labels": {"a": "b"}}, "spec": {"clusterIP": "None", "selector": {"app": "x"}}});
         let Object::CoreService(service) = object(Kind::CoreServices, &service.to_string(), &[]).unwrap() else {
             panic!()
@@ -290,10 +278,5 @@ mod tests {
             json!({"metadata": {"name": "gpu-1", "labels": {"pool": "cloud"}}, "status": {"capacity": {"cpu": "1"}}});
         let Object::Node(node) = object(Kind::Nodes, &node.to_string(), &[]).unwrap() else { panic!() };
         assert_eq!((&*node.name, node.labels.len()), ("gpu-1", 1));
-        let isvc = json!({"metadata": {"name": "qwen-chat", "namespace": "default", "labels": {"release": "qwen-chat"}}, "spec": 7});
-        let Object::InferenceService(isvc) = object(Kind::InferenceServices, &isvc.to_string(), &[]).unwrap() else {
-            panic!()
-        };
-        assert_eq!((&*isvc.key.name, isvc.labels.len()), ("qwen-chat", 1), "its spec is not read");
     }
 }

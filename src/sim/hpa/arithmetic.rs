@@ -3,13 +3,17 @@
 //! After `pkg/controller/podautoscaler/replica_calculator.go` and `metrics/utilization.go` of Kubernetes: values are
 //! thousandths in 64 bits, means are integer divisions, ratios are floating point.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 /// How the HPA sees a pod of its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodPhase {
-    /// Deleted or failed.
-    Ignored,
+    /// Deleted or failed. Until it has ended, a deleted pod may still be Running and Ready, and is then counted where
+    /// ready pods are.
+    Ignored {
+        /// Phase Running and Kubernetes `Ready`.
+        ready: bool,
+    },
     /// Phase Pending: not scheduled, or its containers have not started.
     Pending,
     /// Phase Running. For metrics other than CPU the HPA does not look at readiness, except where it counts pods for
@@ -38,10 +42,22 @@ pub struct Proposal {
     pub usage: i64,
 }
 
-/// No value survived: every item belonged to a pending or leaving pod.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("did not receive metrics for targeted pods (pods might be unready)")]
-pub struct NoMetricsForPods;
+/// Why a metric that was answered proposes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoProposal {
+    /// The target has no pod.
+    #[error("no pods returned by selector while calculating replica count")]
+    NoPods,
+    /// No value survived: every item belonged to a pending or leaving pod.
+    #[error("did not receive metrics for targeted pods (pods might be unready)")]
+    NoMetrics,
+}
+
+impl PodPhase {
+    fn is_ready(self) -> bool {
+        matches!(self, Self::Running { ready: true } | Self::Ignored { ready: true })
+    }
+}
 
 impl Default for Tolerance {
     /// The cluster's default, 10 % both ways.
@@ -58,42 +74,51 @@ impl Tolerance {
 
 /// Proposal for a Pods metric: `items` are the answered values by pod name, `target` the `averageValue`, in thousandths.
 ///
-/// Running pods without an item are missing: they count as exactly on target while the others say "fewer", and as 0 while
-/// the others say "more".
+/// Running pods without an item are missing: they count as exactly on target while the others say "fewer", as 0 while the
+/// others say "more", and not at all while the others are exactly on target.
 ///
 /// # Errors
-/// [`NoMetricsForPods`].
+/// [`NoProposal`].
 pub fn desired(
     items: &BTreeMap<String, i64>,
     pods: &BTreeMap<String, PodPhase>,
     current: i32,
     target: i64,
     tolerance: Tolerance,
-) -> Result<Proposal, NoMetricsForPods> {
+) -> Result<Proposal, NoProposal> {
+    if pods.is_empty() {
+        return Err(NoProposal::NoPods);
+    }
     let of = |wanted: fn(PodPhase) -> bool| {
         pods.iter().filter(move |(_, phase)| wanted(**phase)).map(|(name, _)| name.as_str())
     };
     // Items of pods that the HPA does not know stay in: they bias the mean, as they do in the real controller.
     let mut metrics: BTreeMap<&str, i64> = items.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    for name in of(|phase| matches!(phase, PodPhase::Ignored | PodPhase::Pending)) {
+    for name in of(|phase| matches!(phase, PodPhase::Ignored { .. } | PodPhase::Pending)) {
         metrics.remove(name);
     }
     let unready: Vec<&str> = of(|phase| phase == PodPhase::Pending).collect();
     let running: Vec<&str> = of(|phase| matches!(phase, PodPhase::Running { .. })).collect();
     let (known, missing): (Vec<&str>, Vec<&str>) = running.into_iter().partition(|name| items.contains_key(*name));
-    let (ratio, usage) = usage_ratio(&metrics, target).ok_or(NoMetricsForPods)?;
+    let (ratio, usage) = usage_ratio(&metrics, target).ok_or(NoProposal::NoMetrics)?;
     let stay = Ok(Proposal { replicas: current, usage });
     let up_with_unready = !unready.is_empty() && ratio > 1.0;
     if !up_with_unready && missing.is_empty() {
         let replicas = ceil(ratio * known.len() as f64);
         return if tolerance.covers(ratio) { stay } else { Ok(Proposal { replicas, usage }) };
     }
-    let assumed = if ratio < 1.0 { target } else { 0 };
-    metrics.extend(missing.into_iter().map(|name| (name, assumed)));
+    let assumed = match ratio.total_cmp(&1.0) {
+        Ordering::Less => Some(target),
+        Ordering::Greater => Some(0),
+        Ordering::Equal => None,
+    };
+    if let Some(assumed) = assumed {
+        metrics.extend(missing.into_iter().map(|name| (name, assumed)));
+    }
     if up_with_unready {
         metrics.extend(unready.into_iter().map(|name| (name, 0)));
     }
-    let (assumed_ratio, _) = usage_ratio(&metrics, target).ok_or(NoMetricsForPods)?;
+    let (assumed_ratio, _) = usage_ratio(&metrics, target).ok_or(NoProposal::NoMetrics)?;
     let flipped = (ratio < 1.0 && assumed_ratio > 1.0) || (ratio > 1.0 && assumed_ratio < 1.0);
     if tolerance.covers(assumed_ratio) || flipped {
         return stay;
@@ -103,17 +128,26 @@ pub fn desired(
     if turned { stay } else { Ok(Proposal { replicas, usage }) }
 }
 
-/// Proposal for an Object or External metric with a `value` target, in thousandths. `ready` are pods that are Running and
-/// Ready.
-#[must_use]
-pub fn desired_for_value(usage: i64, target: i64, current: i32, ready: usize, tolerance: Tolerance) -> Proposal {
+/// Proposal for an Object or External metric with a `value` target, in thousandths: pods that are Running and Ready count,
+/// those that leave among them.
+///
+/// # Errors
+/// [`NoProposal::NoPods`], where they would have to be counted.
+pub fn desired_for_value(
+    usage: i64,
+    target: i64,
+    current: i32,
+    pods: &BTreeMap<String, PodPhase>,
+    tolerance: Tolerance,
+) -> Result<Proposal, NoProposal> {
     let ratio = usage as f64 / target as f64;
     let replicas = match current {
         0 => ceil(ratio),
         _ if tolerance.covers(ratio) => current,
-        _ => ceil(ratio * ready as f64),
+        _ if pods.is_empty() => return Err(NoProposal::NoPods),
+        _ => ceil(ratio * pods.values().filter(|phase| phase.is_ready()).count() as f64),
     };
-    Proposal { replicas, usage }
+    Ok(Proposal { replicas, usage })
 }
 
 /// Proposal for an Object or External metric with an `averageValue` target, in thousandths. `current` is
@@ -123,7 +157,12 @@ pub fn desired_for_average(usage: i64, target: i64, current: i32, tolerance: Tol
     let ratio = usage as f64 / (target as f64 * f64::from(current));
     let covered = current != 0 && tolerance.covers(ratio);
     let replicas = if covered { current } else { ceil(usage as f64 / target as f64) };
-    let per_pod = if current == 0 { 0 } else { (usage as f64 / f64::from(current)).ceil() as i64 };
+    let per_pod = match current {
+        0 => 0,
+        // A sum that was capped is shown as it is.
+        _ if usage as f64 >= i64::MAX as f64 => i64::MAX,
+        _ => (usage as f64 / f64::from(current)).ceil() as i64,
+    };
     Proposal { replicas, usage: per_pod }
 }
 
@@ -154,14 +193,14 @@ mod tests {
     fn phase(letter: char) -> PodPhase {
         match letter {
             'p' => PodPhase::Pending,
-            'i' => PodPhase::Ignored,
+            'i' => PodPhase::Ignored { ready: true },
             's' => PodPhase::Running { ready: false },
             _ => PodPhase::Running { ready: true },
         }
     }
 
     /// Pods by letter (`r`unning, `s`tarting, `p`ending, `i`gnored), and the value of each that has an item.
-    fn proposal(pods: &[(char, Option<f64>)], current: i32) -> Result<i32, NoMetricsForPods> {
+    fn proposal(pods: &[(char, Option<f64>)], current: i32) -> Result<i32, NoProposal> {
         let name = |i: usize| format!("pod-{i}");
         let items = pods.iter().enumerate().filter_map(|(i, (_, value))| Some((name(i), ((*value)? * 1000.0) as i64)));
         let phases = pods.iter().enumerate().map(|(i, (letter, _))| (name(i), phase(*letter)));
@@ -188,6 +227,7 @@ mod tests {
             ("two missing of three while idle", &[('r', Some(5.0)), ('r', None), ('r', None)], 3, STAY),
             ("one missing of three while busy", &[('r', Some(100.0)), ('r', Some(100.0)), ('r', None)], 3, 4),
             ("busy, but zeros for the missing turn it round", &[('r', Some(60.0)), ('r', None)], 2, STAY),
+            ("one missing while the other is exactly on target", &[('r', Some(50.0)), ('r', None)], 2, STAY),
             // Pending pods.
             ("a pending pod damps adding", &[('r', Some(100.0)), ('p', None)], 2, STAY),
             ("and does not hinder removing", &[('r', Some(20.0)), ('r', Some(20.0)), ('p', None)], 3, 1),
@@ -201,8 +241,10 @@ mod tests {
             let expected = if *expected == STAY { *current } else { *expected };
             assert_eq!(proposal(pods, *current), Ok(expected), "{name}");
         }
-        assert_eq!(proposal(&[('p', Some(90.0))], 1), Err(NoMetricsForPods));
-        assert_eq!(proposal(&[], 1), Err(NoMetricsForPods));
+        assert_eq!(proposal(&[('p', Some(90.0))], 1), Err(NoProposal::NoMetrics));
+        let items = [("stranger".to_owned(), 90_000)].into();
+        let of_nobody = desired(&items, &BTreeMap::new(), 1, TARGET, Tolerance::default());
+        assert_eq!(of_nobody, Err(NoProposal::NoPods));
     }
 
     #[test]
@@ -223,11 +265,19 @@ mod tests {
     #[test]
     fn value_targets_multiply_ready_pods_and_average_targets_divide_the_sum() {
         let tolerance = Tolerance::default();
-        for (usage, target, current, ready, expected) in
-            [(80, 50, 1, 1, 2), (55, 50, 3, 3, 3), (75, 50, 2, 2, 3), (75, 50, 3, 2, 3), (120, 50, 0, 0, 3)]
-        {
-            let replicas = desired_for_value(usage, target, current, ready, tolerance).replicas;
-            assert_eq!(replicas, expected, "value {usage}/{target} from {current} with {ready} ready");
+        for (usage, target, current, pods, expected) in [
+            (80, 50, 1, "r", Ok(2)),
+            (55, 50, 3, "rrr", Ok(3)),
+            (75, 50, 2, "rr", Ok(3)),
+            (75, 50, 3, "rrs", Ok(3)),
+            (75, 50, 3, "rpi", Ok(3)),
+            (75, 50, 3, "", Err(NoProposal::NoPods)),
+            (50, 50, 3, "", Ok(3)),
+            (120, 50, 0, "", Ok(3)),
+        ] {
+            let phases = pods.char_indices().map(|(i, letter)| (i.to_string(), phase(letter))).collect();
+            let replicas = desired_for_value(usage, target, current, &phases, tolerance).map(|p| p.replicas);
+            assert_eq!(replicas, expected, "value {usage}/{target} from {current} with {pods:?}");
         }
         for (usage, target, current, expected) in
             [(150, 50, 1, 3), (150, 50, 3, 3), (160, 50, 3, 3), (170, 50, 3, 4), (10, 50, 0, 1)]

@@ -61,8 +61,10 @@ pub enum Select {
 pub struct Memory {
     /// Proposals, before stabilization.
     recommendations: VecDeque<(Timestamp, i32)>,
-    /// Replicas added or removed.
-    changes: VecDeque<(Timestamp, i32)>,
+    /// Replicas added.
+    added: Vec<(Timestamp, i32)>,
+    /// Replicas removed.
+    removed: Vec<(Timestamp, i32)>,
 }
 
 /// Why the result is not the proposal, in the words of the HPA's conditions.
@@ -118,6 +120,13 @@ impl Default for Behavior {
 }
 
 impl Memory {
+    /// At its first sync, a controller that knows nothing yet takes the replicas it finds for a proposal.
+    pub fn begin(&mut self, now: Timestamp, current: i32) {
+        if self.recommendations.is_empty() {
+            self.recommendations.push_back((now, current));
+        }
+    }
+
     /// The replicas to set, without `behavior`: the highest proposal of the window, at most doubled (or 4), within bounds.
     pub fn pace(
         &mut self,
@@ -186,19 +195,26 @@ impl Memory {
     }
 
     /// Remembers that the replicas were changed: policies count it against their period.
-    pub fn changed(&mut self, now: Timestamp, from: i32, to: i32) {
-        if from != to {
-            self.changes.push_back((now, to - from));
+    ///
+    /// One change that has outlived the longest period of its own direction makes room for the new one, although a policy
+    /// of the other direction may look further back: then it counts there no more.
+    pub fn changed(&mut self, now: Timestamp, from: i32, to: i32, behavior: &Behavior) {
+        let (changes, rules) = match to.cmp(&from) {
+            Ordering::Greater => (&mut self.added, &behavior.up),
+            Ordering::Less => (&mut self.removed, &behavior.down),
+            Ordering::Equal => return,
+        };
+        let longest = rules.policies.iter().map(|policy| policy.period).max().unwrap_or_default();
+        let change = (now, (to - from).abs());
+        match changes.iter_mut().rfind(|(at, _)| *at + longest < now) {
+            Some(outdated) => *outdated = change,
+            None => changes.push(change),
         }
     }
 
     fn recommend(&mut self, now: Timestamp, proposed: i32) {
-        let old = |at: &Timestamp| *at + MEMORY < now;
-        while self.recommendations.front().is_some_and(|(at, _)| old(at)) {
+        while self.recommendations.front().is_some_and(|(at, _)| *at + MEMORY < now) {
             self.recommendations.pop_front();
-        }
-        while self.changes.front().is_some_and(|(at, _)| old(at)) {
-            self.changes.pop_front();
         }
         self.recommendations.push_back((now, proposed));
     }
@@ -209,7 +225,10 @@ impl Memory {
 
     /// Replicas at the period's start.
     fn start(&self, now: Timestamp, current: i32, period: Duration) -> i32 {
-        current - self.changes.iter().filter(|(at, _)| *at + period > now).map(|(_, change)| change).sum::<i32>()
+        let within = |changes: &[(Timestamp, i32)]| -> i32 {
+            changes.iter().filter(|(at, _)| *at + period > now).map(|(_, change)| change).sum()
+        };
+        current - within(&self.added) + within(&self.removed)
     }
 
     fn up_limit(&self, now: Timestamp, current: i32, rules: &Rules) -> i32 {
@@ -288,7 +307,7 @@ mod tests {
         let behavior = Behavior::default();
         let mut memory = Memory::default();
         assert_eq!(memory.pace_with(at(0), 1, 9, BOUNDS, &behavior), (5, Some(Limit::ScaleUpLimit)));
-        memory.changed(at(0), 1, 5);
+        memory.changed(at(0), 1, 5, &behavior);
         assert_eq!(memory.pace_with(at(14), 5, 9, BOUNDS, &behavior), (5, Some(Limit::ScaleUpLimit)), "same period");
         assert_eq!(memory.pace_with(at(15), 5, 9, BOUNDS, &behavior), (9, None));
     }
@@ -307,10 +326,22 @@ mod tests {
         assert_eq!(memory.pace_with(at(10), 4, 8, BOUNDS, &behavior), (4, Some(Limit::ScaleUpStabilized)));
         assert_eq!(memory.pace_with(at(20), 4, 1, BOUNDS, &behavior), (4, Some(Limit::ScaleDownStabilized)));
         assert_eq!(memory.pace_with(at(50), 4, 1, BOUNDS, &behavior), (3, Some(Limit::ScaleDownLimit)));
-        memory.changed(at(50), 4, 3);
+        memory.changed(at(50), 4, 3, &behavior);
         assert_eq!(memory.pace_with(at(60), 3, 1, BOUNDS, &behavior), (3, Some(Limit::ScaleDownLimit)), "one a minute");
         assert_eq!(memory.pace_with(at(111), 3, 1, BOUNDS, &behavior), (2, Some(Limit::ScaleDownLimit)));
         behavior.down.select = Select::Disabled;
         assert_eq!(memory.pace_with(at(300), 2, 1, BOUNDS, &behavior), (2, Some(Limit::ScaleDownLimit)));
+    }
+
+    #[test]
+    fn a_change_outlived_by_its_own_directions_periods_is_forgotten_at_the_next_one() {
+        let policy = |pods, seconds| Policy { amount: Amount::Pods(pods), period: Duration::from_secs(seconds) };
+        let rules = |policy| Rules { window: Duration::ZERO, policies: vec![policy], select: Select::Max };
+        let behavior = Behavior { up: rules(policy(9, 10)), down: rules(policy(1, 60)) };
+        let mut memory = Memory::default();
+        memory.changed(at(0), 1, 5, &behavior);
+        assert_eq!(memory.pace_with(at(20), 5, 1, BOUNDS, &behavior).0, 1, "one less than 60 s ago");
+        memory.changed(at(21), 5, 7, &behavior);
+        assert_eq!(memory.pace_with(at(22), 7, 1, BOUNDS, &behavior).0, 4, "of two rises only the later is known");
     }
 }

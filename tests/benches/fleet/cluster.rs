@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate::cluster::{
-    Autoscaler, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod, PodState, Resources,
-    View,
+    Autoscaler, AutoscalerClass, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod,
+    PodState, Resources, View,
 };
 
 pub const CARDS: usize = 8;
@@ -96,7 +96,12 @@ pub fn view(nodes: usize, now: Timestamp) -> View {
         }
         let served_key = key(&place.inference_service);
         let served_labels = [("team".into(), Arc::clone(&served_key.namespace))].into();
-        let inference_service = InferenceService { key: served_key.clone(), labels: served_labels };
+        let inference_service = InferenceService {
+            key: served_key.clone(),
+            labels: served_labels,
+            autoscaler: AutoscalerClass::External,
+            multi_node: false,
+        };
         view.inference_services.insert(served_key, Arc::new(inference_service));
         let selector = [("app".into(), Arc::clone(&app))].into();
         let service = CoreService { key: deployment.clone(), labels: [].into(), selector };

@@ -1,0 +1,4 @@
+//! The control loop.
+
+pub mod lease;
+pub mod scale;

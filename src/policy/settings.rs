@@ -1,0 +1,1 @@
+//! A spec → the engine's policy, in one place.

@@ -1,0 +1,391 @@
+//! The metrics API server that the real HPA asks, and the target that it scales.
+//!
+//! Its questions are the clock: what a question finds is decided when it arrives, and what came of the one before is read
+//! then, from the API server and not from a watch. So both sides see the same thing at each sync, however late one comes.
+//! Answers are never held for long: an HPA that was busy for a sync period begins its next sync at once, from a cache that
+//! does not yet have what it has just written.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use apiservice::{
+    CustomMetric, ExternalMetricName, ExternalValue, MetricValue, ObjectName, Provider, Quantity, Resource, Scope,
+    Selector, Status,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod as Object};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tidegate::sim::hpa::{Answer, Metric, PodPhase, Scale, Spec};
+use tokio::{sync::Mutex, time::Instant};
+
+use super::scenario::{Pod, Scenario, pod_name};
+
+/// How long changed pods have to reach the controller's cache before the answer does.
+const SETTLE: Duration = Duration::from_millis(300);
+/// No sync is answered when an earlier one is a window or a period ago by less than this: the controller reads its clock a
+/// little later than we do, and both must see the same side of the edge.
+const MARGIN: Duration = Duration::from_millis(400);
+/// Listed in every group: by it the aggregator's answers are known to be ours.
+pub const MARK: &str = "hpa-model";
+
+/// The provider.
+pub struct Stage {
+    client: Client,
+    namespace: String,
+    start: Instant,
+    scenes: Vec<Scene>,
+    finished: AtomicUsize,
+}
+
+/// One scenario and how far it is.
+#[derive(Debug)]
+pub struct Scene {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Windows and periods.
+    edges: Vec<Duration>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pods: Vec<Pod>,
+    looks: Vec<Look>,
+    broken: Option<String>,
+}
+
+/// One sync.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// When it was answered.
+    pub now: Timestamp,
+    /// The target's scale, as the controller had read it just before.
+    pub scale: Scale,
+    /// The pods, as words.
+    pub words: String,
+    /// The pods.
+    pub pods: BTreeMap<String, PodPhase>,
+    /// The answer to each metric.
+    pub answers: Vec<Result<Answer, String>>,
+    /// What came of it, seen at the next sync.
+    pub outcome: Option<Outcome>,
+}
+
+/// What a sync came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// `spec.replicas` of the target.
+    pub replicas: i32,
+    /// `status.desiredReplicas` of the HPA.
+    pub desired: i32,
+    /// Status and reason by type.
+    pub conditions: BTreeMap<String, (bool, String)>,
+    /// Usage of each metric in thousandths.
+    pub usage: Vec<Option<i64>>,
+}
+
+impl Stage {
+    /// Nothing has been asked yet.
+    pub fn new(client: Client, namespace: &str, scenarios: Vec<Scenario>) -> Self {
+        let scenes = scenarios.into_iter().map(|scenario| Scene {
+            edges: edges(&scenario.spec),
+            scenario,
+            state: Mutex::default(),
+        });
+        let scenes = scenes.collect();
+        Self { client, namespace: namespace.into(), start: Instant::now(), scenes, finished: AtomicUsize::new(0) }
+    }
+
+    /// Makes the targets, with the pods of the first step.
+    pub async fn set_up(&self) {
+        for Scene { scenario: Scenario { name, initial, steps, .. }, state, .. } in &self.scenes {
+            let fleet = json!({
+                "apiVersion": "tidegate.test/v1", "kind": "Fleet",
+                "metadata": {"name": name}, "spec": {"replicas": initial},
+            });
+            let fleet: DynamicObject = serde_json::from_value(fleet).unwrap();
+            self.fleets().create(&PostParams::default(), &fleet).await.unwrap();
+            let status = json!({"status": {"replicas": initial, "selector": format!("app={name}")}});
+            self.fleets().patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+            let pods = steps[0].pods.at((*initial).into());
+            self.set_pods(name, &[], &pods).await.unwrap();
+            state.lock().await.pods = pods;
+        }
+    }
+
+    /// How many scenes have come to their end, or why one cannot.
+    pub async fn finished(&self) -> Result<bool, String> {
+        for scene in &self.scenes {
+            if let Some(broken) = &scene.state.lock().await.broken {
+                return Err(format!("{}: {broken}", scene.scenario.name));
+            }
+        }
+        Ok(self.finished.load(Ordering::Relaxed) == self.scenes.len())
+    }
+
+    /// Which sync each scene has come to.
+    pub async fn progress(&self) -> String {
+        let mut text = String::new();
+        for scene in &self.scenes {
+            text += &format!("{} {}, ", scene.scenario.name, scene.state.lock().await.looks.len());
+        }
+        text
+    }
+
+    /// Each scenario with its syncs.
+    pub async fn record(&self) -> Vec<(&Scenario, Vec<Look>)> {
+        let mut record = Vec::new();
+        for scene in &self.scenes {
+            record.push((&scene.scenario, scene.state.lock().await.looks.clone()));
+        }
+        record
+    }
+
+    fn fleets(&self) -> Api<DynamicObject> {
+        let resource = ApiResource {
+            group: "tidegate.test".into(),
+            version: "v1".into(),
+            api_version: "tidegate.test/v1".into(),
+            kind: "Fleet".into(),
+            plural: "fleets".into(),
+        };
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+    }
+
+    /// The answer to a metric; the first metric of a scenario begins a sync.
+    async fn ask(&self, metric: &str) -> Result<Answer, Status> {
+        let found = metric.rsplit_once('-').and_then(|(name, index)| {
+            let scene = self.scenes.iter().find(|scene| scene.scenario.name == name)?;
+            Some((scene, index.parse::<usize>().ok()?))
+        });
+        let (scene, index) = found.ok_or_else(|| Status::not_found(format!("metric {metric} not found")))?;
+        let mut state = scene.state.lock().await;
+        if index == 0
+            && let Err(error) = self.sync(scene, &mut state).await
+        {
+            state.broken.get_or_insert(error);
+        }
+        let look = state.looks.last().ok_or_else(|| Status::internal_error("nothing has been looked at"))?;
+        look.answers[index].clone().map_err(Status::not_found)
+    }
+
+    /// Reads what came of the sync before, and sets the stage for this one.
+    async fn sync(&self, scene: &Scene, state: &mut State) -> Result<(), String> {
+        let Scenario { name, steps, spec, .. } = &scene.scenario;
+        let words = |error: kube::Error| error.to_string();
+        let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), &self.namespace);
+        let fleet = self.fleets().get(name).await.map_err(words)?.data;
+        let replicas = |value: &Value| i32::try_from(value["replicas"].as_i64().unwrap_or(0)).unwrap_or(i32::MAX);
+        let scale = Scale { wanted: replicas(&fleet["spec"]), present: replicas(&fleet["status"]) };
+        if let Some(look) = state.looks.last_mut().filter(|look| look.outcome.is_none()) {
+            let autoscaler = autoscalers.get(name).await.map_err(words)?;
+            look.outcome = Some(Outcome::of(scale.wanted, &autoscaler, spec.metrics.len())?);
+            if state.looks.len() == steps.len() {
+                self.finished.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let Some(step) = steps.get(state.looks.len()) else { return Ok(()) };
+        if scale.present != scale.wanted {
+            // The target follows a sync late.
+            let status = Patch::Merge(json!({"status": {"replicas": scale.wanted}}));
+            self.fleets().patch_status(name, &PatchParams::default(), &status).await.map_err(words)?;
+        }
+        let pods = step.pods.at(scale);
+        let changed = self.set_pods(name, &state.pods, &pods).await.map_err(words)?;
+        state.pods.clone_from(&pods);
+        if changed {
+            tokio::time::sleep(SETTLE).await;
+        }
+        while let Some(wait) = scene.wait(&state.looks, Timestamp::UNIX_EPOCH + self.start.elapsed()) {
+            tokio::time::sleep(wait).await;
+        }
+        let phases = pods.iter().enumerate().filter_map(|(slot, pod)| Some((pod_name(name, slot), pod.phase()?)));
+        state.looks.push(Look {
+            now: Timestamp::UNIX_EPOCH + self.start.elapsed(),
+            scale,
+            words: format!("{:?}", step.pods),
+            pods: phases.collect(),
+            answers: step.replies.iter().map(|reply| reply.answer(name, &pods)).collect(),
+            outcome: None,
+        });
+        Ok(())
+    }
+
+    /// Turns the pods in their slots into others. Whether that changed any.
+    async fn set_pods(&self, name: &str, before: &[Pod], after: &[Pod]) -> Result<bool, kube::Error> {
+        let api: Api<Object> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut changed = false;
+        for slot in 0..before.len().max(after.len()) {
+            let letter = |pods: &[Pod]| pods.get(slot).map(|pod| pod.letter).filter(|letter| *letter != 'x');
+            let (from, to) = (letter(before), letter(after));
+            if from == to {
+                continue;
+            }
+            changed = true;
+            let pod = pod_name(name, slot);
+            let stays = from.zip(to).is_some_and(|(from, to)| !matches!((from, to), ('d' | 'f', _) | (_, 'd')));
+            if from.is_some() && !stays {
+                let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+                api.patch(&pod, &PatchParams::default(), &free).await?;
+                if from != Some('d') {
+                    api.delete(&pod, &DeleteParams::default().grace_period(0)).await?;
+                }
+            }
+            let Some(to) = to else { continue };
+            if !stays {
+                // Nobody schedules it, and a finalizer keeps it while it is being deleted.
+                let object = json!({
+                    "metadata": {"name": pod, "labels": {"app": name}, "finalizers": ["tidegate.test/stay"]},
+                    "spec": {"schedulerName": "nobody", "containers": [{"name": "model", "image": "none"}]},
+                });
+                let object: Object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+                api.create(&PostParams::default(), &object).await?;
+            }
+            let phase = match to {
+                'p' => "Pending",
+                'f' => "Failed",
+                _ => "Running",
+            };
+            let ready = if matches!(to, 'r' | 'd') { "True" } else { "False" };
+            let status = json!({"status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}});
+            api.patch_status(&pod, &PatchParams::default(), &Patch::Merge(status)).await?;
+            if to == 'd' {
+                api.delete(&pod, &DeleteParams::default().grace_period(0)).await?;
+            }
+        }
+        Ok(changed)
+    }
+}
+
+impl Scene {
+    /// How long until no window or period that began at an earlier sync is about to end or has just ended.
+    fn wait(&self, looks: &[Look], now: Timestamp) -> Option<Duration> {
+        let edges = looks.iter().flat_map(|look| self.edges.iter().map(|edge| look.now + *edge));
+        let close = edges.filter(|edge| now.duration_since(*edge).unsigned_abs() < MARGIN);
+        close.map(|edge| (edge + MARGIN).duration_since(now).unsigned_abs()).max()
+    }
+}
+
+fn edges(spec: &Spec) -> Vec<Duration> {
+    let Some(behavior) = &spec.behavior else { return vec![spec.down_window] };
+    let rules = [&behavior.up, &behavior.down];
+    let edges = rules.iter().flat_map(|rules| rules.policies.iter().map(|policy| policy.period).chain([rules.window]));
+    // One that is over before the next sync ends at no sync.
+    edges.filter(|edge| *edge > Duration::from_secs(1)).collect()
+}
+
+impl Outcome {
+    fn of(replicas: i32, autoscaler: &HorizontalPodAutoscaler, metrics: usize) -> Result<Self, String> {
+        let status = autoscaler.status.clone().ok_or("the HPA has no status after a sync")?;
+        let conditions = status.conditions.into_iter().flatten();
+        let conditions = conditions.map(|one| (one.type_, (one.status == "True", one.reason.unwrap_or_default())));
+        let mut usage: Vec<Option<i64>> = Vec::new();
+        for metric in status.current_metrics.into_iter().flatten() {
+            let current = (metric.pods.map(|pods| pods.current))
+                .or_else(|| metric.object.map(|object| object.current))
+                .or_else(|| metric.external.map(|external| external.current));
+            let quantity = current.and_then(|current| current.average_value.or(current.value));
+            let milli = quantity.map(|quantity| quantity.0.parse::<Quantity>().map(Quantity::millis));
+            usage.push(milli.transpose().map_err(|error| error.to_string())?);
+        }
+        usage.resize(metrics, None);
+        let desired = status.desired_replicas;
+        Ok(Self { replicas, desired, conditions: conditions.collect(), usage })
+    }
+}
+
+/// A value that is measured now.
+fn value(object: ObjectName, milli: i64) -> MetricValue {
+    MetricValue { object, timestamp: now(), window: None, value: quantity(milli) }
+}
+
+fn quantity(milli: i64) -> Quantity {
+    Quantity::from_nanos(i128::from(milli) * 1_000_000)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the HPA shows no interest in it, and a server must say a time")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+impl Provider for Stage {
+    async fn custom_by_name(
+        &self,
+        _: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        metric: &str,
+        _: &Selector,
+    ) -> Result<MetricValue, Status> {
+        let object = ObjectName {
+            kind: "Service".into(),
+            api_version: "v1".into(),
+            namespace: namespace.map(Into::into),
+            name: name.into(),
+        };
+        match self.ask(metric).await? {
+            Answer::Values(values) => Ok(value(object, values.iter().sum())),
+            Answer::Items(_) => Err(Status::internal_error("a Pods metric was asked for as an Object metric")),
+        }
+    }
+
+    async fn custom_by_selector(
+        &self,
+        _: &Resource,
+        namespace: Option<&str>,
+        _: &Selector,
+        metric: &str,
+        _: &Selector,
+    ) -> Result<Vec<MetricValue>, Status> {
+        let Answer::Items(items) = self.ask(metric).await? else { return Ok(Vec::new()) };
+        let object = |name: &str| ObjectName {
+            kind: "Pod".into(),
+            api_version: "v1".into(),
+            namespace: namespace.map(Into::into),
+            name: name.into(),
+        };
+        Ok(items.iter().map(|(name, milli)| value(object(name), *milli)).collect())
+    }
+
+    async fn external(&self, _: &str, metric: &str, _: &Selector) -> Result<Vec<ExternalValue>, Status> {
+        let Answer::Values(values) = self.ask(metric).await? else { return Ok(Vec::new()) };
+        let values = values.iter().enumerate().map(|(i, milli)| ExternalValue {
+            labels: [("part".to_owned(), i.to_string())].into(),
+            timestamp: now(),
+            window: None,
+            value: quantity(*milli),
+        });
+        Ok(values.collect())
+    }
+
+    fn custom_metrics(&self) -> Vec<CustomMetric> {
+        let metrics = self.scenes.iter().flat_map(|scene| &scene.scenario.spec.metrics);
+        let named = metrics.filter_map(|metric| match metric {
+            Metric::Pods { name, .. } => Some(("pods", name.clone())),
+            Metric::Object { resource, name, .. } => Some((resource.as_str(), name.clone())),
+            Metric::External { .. } => None,
+        });
+        let custom = |(resource, metric): (&str, String)| CustomMetric {
+            resource: Resource { group: String::new(), name: resource.into() },
+            scope: Scope::Namespaced,
+            metric,
+        };
+        named.chain([("pods", MARK.to_owned())]).map(custom).collect()
+    }
+
+    fn external_metrics(&self) -> Vec<ExternalMetricName> {
+        let metrics = self.scenes.iter().flat_map(|scene| &scene.scenario.spec.metrics);
+        let named = metrics.filter_map(|metric| match metric {
+            Metric::External { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        named.chain([MARK.to_owned()]).map(ExternalMetricName).collect()
+    }
+}
