@@ -181,6 +181,8 @@ pub struct Page {
     pub prompt_tokens: f64,
     /// Tokens generated so far.
     pub generated_tokens: f64,
+    /// Answers that have ended so far.
+    pub finished: u64,
     /// Integral of the utilization over time so far, percent seconds.
     pub busy: f64,
 }
@@ -199,6 +201,7 @@ pub struct Replica {
     reserved: u64,
     prompt_tokens: u64,
     generated_tokens: u64,
+    finished: u64,
     busy: f64,
     busy_until: f64,
 }
@@ -216,6 +219,7 @@ impl Replica {
             reserved: 0,
             prompt_tokens: 0,
             generated_tokens: 0,
+            finished: 0,
             busy: 0.0,
             busy_until: now,
         }
@@ -305,6 +309,7 @@ impl Replica {
             kv_cache: (used as f64 / rates.kv_cache_tokens as f64).min(1.0),
             prompt_tokens: self.prompt_tokens as f64 + share,
             generated_tokens: (self.generated_tokens + done * self.running.len() as u64) as f64,
+            finished: self.finished,
             busy: self.busy,
         }
     }
@@ -370,6 +375,7 @@ impl Replica {
             while let Some(done) = self.running.peek().copied().filter(|running| running.last_step <= self.step) {
                 self.running.pop();
                 self.reserved -= tokens(&done.request);
+                self.finished += 1;
                 ledger.ended(Served {
                     at: done.request.at,
                     ttft: Some(done.first_token - done.request.at),
@@ -392,6 +398,7 @@ impl Replica {
         self.generated_tokens += 1;
         if request.output <= 1 {
             self.reserved -= tokens(&request);
+            self.finished += 1;
             ledger.ended(Served { at: request.at, ttft: Some(now - request.at), tpot: 0.0 });
         } else {
             let last_step = self.step + u64::from(request.output) - 1;

@@ -171,7 +171,7 @@ impl Offers {
         let expected = !asked && !answered && serving_url(&observer.known.scrape.serving, pod).is_some();
         let [running, waiting, kv_cache, prompt_tokens, generated_tokens] =
             roles.map(|family| signal(observer, pod, family, expected, "its model server has not been read yet"));
-        Work { utilization, running, waiting, kv_cache, prompt_tokens, generated_tokens }
+        Work { utilization, running, waiting, kv_cache, prompt_tokens, generated_tokens, finished: Signal::NotOffered }
     }
 }
 

@@ -31,7 +31,14 @@ struct Seen {
     at: f64,
     page: Page,
     /// Tokens per second since the page before, if there was one.
-    rates: Option<(f64, f64)>,
+    rates: Option<PageRates>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct PageRates {
+    prompt_tokens: f64,
+    generated_tokens: f64,
+    finished: f64,
 }
 
 /// Which signals the pods offer.
@@ -86,10 +93,11 @@ impl Probe {
         if !self.page_hole {
             let rates = self.counters.map(|(at, earlier)| {
                 let span = (now - at).max(1e-9);
-                (
-                    (page.prompt_tokens - earlier.prompt_tokens) / span,
-                    (page.generated_tokens - earlier.generated_tokens) / span,
-                )
+                PageRates {
+                    prompt_tokens: (page.prompt_tokens - earlier.prompt_tokens) / span,
+                    generated_tokens: (page.generated_tokens - earlier.generated_tokens) / span,
+                    finished: (page.finished - earlier.finished) as f64 / span,
+                }
             });
             self.counters = Some((now, page));
             self.page = Some(Seen { at: now, page, rates });
@@ -116,15 +124,15 @@ impl Probe {
             return Work { utilization, ..Work::default() };
         }
         let of = |field: fn(&Page) -> f64| signal(self.page.map(|seen| (seen.at, field(&seen.page))));
-        let rate =
-            |field: fn((f64, f64)) -> f64| signal(self.page.and_then(|seen| Some((seen.at, field(seen.rates?)))));
+        let rate = |field: fn(PageRates) -> f64| signal(self.page.and_then(|seen| Some((seen.at, field(seen.rates?)))));
         Work {
             utilization,
             running: of(|page| f64::from(page.running)),
             waiting: of(|page| f64::from(page.waiting)),
             kv_cache: of(|page| page.kv_cache),
-            prompt_tokens: rate(|rates| rates.0),
-            generated_tokens: rate(|rates| rates.1),
+            prompt_tokens: rate(|rates| rates.prompt_tokens),
+            generated_tokens: rate(|rates| rates.generated_tokens),
+            finished: rate(|rates| rates.finished),
         }
     }
 }

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::cluster::{ObjectKey, view::Labels};
+use super::view::{Labels, ObjectKey};
 
 /// Most units of one policy that are read (R22); a policy with more is refused.
 pub const MAX_UNITS: usize = 32;
