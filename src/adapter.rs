@@ -40,9 +40,11 @@ use tokio::{
 };
 
 use crate::{
+    burst,
     clock::Clock,
     cluster::{self, Index, Kind},
     config::{Config, Group, Scrape, Serve},
+    control::lease::{Election, Terms, identity},
     gpu::{Vocabulary, VocabularyError},
     publish::{
         Publisher, cycle,
@@ -58,6 +60,10 @@ use crate::{
 
 /// Secret with the self-made certificate that all replicas share, in our own namespace.
 const CERTIFICATE_SECRET: &str = "tidegate-serving-certificate";
+/// The Lease of the one replica that writes to the cluster.
+const LEASE: &str = "tidegate";
+/// How long it lasts without renewal: as long as those of Kubernetes' own controllers.
+const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// How often it is looked at who owns the API groups: they change hands when somebody installs something.
 const OWNERS_INTERVAL: Duration = Duration::from_mins(1);
 /// Changes of the cluster that arrive within this time are taken together: with thousands of serving pods there is always
@@ -171,9 +177,13 @@ pub async fn run(
     client: kube::Client,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AdapterError> {
-    let Config { scrape, vocabulary, aggregate, serve, telemetry } = settings;
+    let Config { scrape, vocabulary, aggregate, serve, burst: order, telemetry } = settings;
     let api_listener = bind("serve.listen", serve.listen).await?;
     let telemetry_listener = bind("telemetry.listen", telemetry.listen).await?;
+    let webhook_listener = match order.webhook_listen {
+        Some(address) => Some(bind("burst.webhookListen", address).await?),
+        None => None,
+    };
 
     let clock = Clock::start();
     let vocabulary = Arc::new(Vocabulary::new(&vocabulary)?);
@@ -230,6 +240,26 @@ pub async fn run(
     options.checks.push(Check::ready("measured", move || probe()));
     let (registry, metrics) = (Arc::clone(&options.registry), options.metrics.clone());
     let tls = certificate(&serve, &client, &mut tasks).await?;
+    let leases = kube::Api::namespaced(client.clone(), &serve.service_namespace);
+    let terms = Terms { name: LEASE.into(), identity: identity(None), duration: LEASE_DURATION };
+    let (election, leadership) = Election::new(leases, terms, clock, Arc::new(Instant::now));
+    tasks.spawn_quiet("lease", election.run(tasks.stopped()));
+    let honours = Arc::new(OnceLock::new());
+    let controller = burst::controller::Controller {
+        client: client.clone(),
+        publisher: Arc::clone(&publisher),
+        scrape: scrape.clone(),
+        scheduler: order.scheduler,
+        honours: Arc::clone(&honours),
+        leadership,
+        clock,
+    };
+    tasks.spawn_quiet("burst", controller.run(tasks.stopped()));
+    if let Some(listener) = webhook_listener {
+        let app = burst::webhook::routes(Arc::clone(&publisher), honours);
+        let serving = apiservice::serve(listener, tls.clone(), app, Limits::default(), tasks.stopped());
+        tasks.spawn("admission webhook", serving);
+    }
     let authenticator = Arc::new(Authenticator::new(trust, Some(client.clone())));
     let authorizer = Arc::new(Authorizer::new(client.clone()));
     tasks.spawn_quiet("owners", until(tasks.stopped(), tell_owners(client, serve.clone())));

@@ -4,7 +4,12 @@
 //! is left alone and is told, and taking ours away never takes theirs. Only the leader writes (one writer in the cluster),
 //! and nothing is written beside a scheduler that honours ResourcePolicies itself (R19).
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -19,8 +24,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    cluster::{ObjectKey, View},
-    config,
+    cluster::ObjectKey,
+    config::{self, Scheduler},
     control::lease::Leadership,
     publish::{Publisher, Snapshot},
     signal::{Known, Observer},
@@ -28,6 +33,8 @@ use crate::{
 
 /// How often it is looked whether a removal is near. Shorter than any HPA's period.
 pub const PERIOD: Duration = Duration::from_secs(1);
+/// After a question to the API server that failed.
+const RETRY: Duration = Duration::from_secs(5);
 /// Longest time for one write. None begins unless the Lease lasts longer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Most writes of one turn (R22); the rest follows in the next.
@@ -47,6 +54,10 @@ pub struct Controller {
     pub publisher: Arc<Publisher>,
     /// What is asked for, to tell what is expected of pods.
     pub scrape: config::Scrape,
+    /// Who honours ResourcePolicies.
+    pub scheduler: Scheduler,
+    /// Whether the cluster's own scheduler does: set once it is known.
+    pub honours: Arc<OnceLock<bool>>,
     /// Whether we may write.
     pub leadership: Leadership,
     /// The present time.
@@ -57,6 +68,14 @@ impl Controller {
     /// Looks and writes until `shutdown`.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let honours = tokio::select! {
+            () = &mut shutdown => return,
+            honours = self.scheduler_honours() => honours,
+        };
+        let _ = self.honours.set(honours); // nobody else sets it
+        if honours {
+            tracing::info!("the cluster's scheduler honours ResourcePolicies: nothing is written to pods");
+        }
         let mut written = BTreeMap::new();
         let mut told = Vec::new();
         loop {
@@ -70,7 +89,7 @@ impl Controller {
                 found.iter().filter(|finding| !told.contains(*finding)).for_each(|finding| tracing::warn!("{finding}"));
                 told = found;
             }
-            if self.leadership.holds() {
+            if !honours && self.leadership.holds() {
                 let plan = self.plan(&snapshot, &mut written);
                 tokio::select! {
                     () = &mut shutdown => return,
@@ -80,6 +99,21 @@ impl Controller {
                 // Whoever leads writes now; what we wrote is on the pods, where it is found again.
                 written.clear();
             }
+        }
+    }
+
+    async fn scheduler_honours(&self) -> bool {
+        match self.scheduler {
+            Scheduler::Honours => return true,
+            Scheduler::Ignores => return false,
+            Scheduler::Auto => {}
+        }
+        loop {
+            match self.client.apiserver_version().await {
+                Ok(version) => return scheduler_honours(&version.git_version),
+                Err(error) => tracing::warn!(%error, "cannot ask for the cluster's version; trying again"),
+            }
+            tokio::time::sleep(RETRY).await;
         }
     }
 
@@ -177,10 +211,14 @@ pub fn scheduler_honours(git_version: &str) -> bool {
     git_version.contains("-aliyun.")
 }
 
-/// Whether any service is ordered at all, so that a cluster without pools costs nothing.
-#[must_use]
-pub fn in_use(view: &View) -> bool {
-    !view.resource_policies.is_empty()
-        || !view.plugin_resource_policies.is_empty()
-        || view.policies.values().any(|policy| policy.spec.as_ref().is_ok_and(|spec| !spec.pools.is_empty()))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alibabas_schedulers_are_told_by_the_clusters_version() {
+        for (version, honours) in [("v1.32.1-aliyun.1", true), ("v1.36.3", false), ("v1.31.4-gke.1", false)] {
+            assert_eq!(scheduler_honours(version), honours, "{version}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! order, a cluster that is not known yet. Registered with `failurePolicy: Ignore` and for namespaces that opt in by
 //! label, so that a Tidegate that is down never keeps a pod from being made.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     Json, Router,
@@ -64,15 +64,27 @@ struct Response {
     patch: Option<ByteString>,
 }
 
-/// The webhook's routes.
-pub fn routes(publisher: Arc<Publisher>) -> Router {
-    Router::new().route(PATH, post(review)).layer(DefaultBodyLimit::max(MAX_REVIEW)).with_state(publisher)
+/// What reviews are answered from.
+#[derive(Debug, Clone)]
+struct Server {
+    publisher: Arc<Publisher>,
+    /// Whether the cluster's own scheduler honours ResourcePolicies, once that is known.
+    honours: Arc<OnceLock<bool>>,
 }
 
-async fn review(State(publisher): State<Arc<Publisher>>, Json(review): Json<Review>) -> Json<Answer> {
+/// The webhook's routes. Nothing is patched until it is known that the cluster's own scheduler does not honour
+/// ResourcePolicies.
+pub fn routes(publisher: Arc<Publisher>, honours: Arc<OnceLock<bool>>) -> Router {
+    let server = Server { publisher, honours };
+    Router::new().route(PATH, post(review)).layer(DefaultBodyLimit::max(MAX_REVIEW)).with_state(server)
+}
+
+async fn review(State(Server { publisher, honours }): State<Server>, Json(review): Json<Review>) -> Json<Answer> {
     let Review { request: Request { uid, namespace, operation, object } } = review;
     let snapshot = publisher.snapshot();
-    let patch = (operation == "CREATE").then(|| patch(&snapshot.view, &namespace, &object)).flatten();
+    let patch = (operation == "CREATE" && honours.get() == Some(&false))
+        .then(|| patch(&snapshot.view, &namespace, &object))
+        .flatten();
     if patch.is_some() {
         let name = object["metadata"]["generateName"].as_str().unwrap_or_default();
         tracing::debug!(%namespace, pod = name, "a new pod prefers its pools in order");

@@ -37,7 +37,11 @@ impl Config {
     /// # Errors
     /// The first rule that does not hold.
     pub fn validate(&self) -> Result<(), Invalid> {
-        let Self { scrape, vocabulary: _, aggregate, serve, telemetry } = self;
+        let Self { scrape, vocabulary: _, aggregate, serve, burst, telemetry } = self;
+        if let Some(address) = burst.webhook_listen.filter(|address| address.port() != 0) {
+            let rule = "must not be the address of serve.listen";
+            require(address != serve.listen, "burst.webhookListen", rule, address)?;
+        }
         require(scrape.interval.0 >= SHORTEST_INTERVAL, "scrape.interval", "must be at least 50ms", scrape.interval)?;
         require(!scrape.timeout.0.is_zero(), "scrape.timeout", "must be above zero", scrape.timeout)?;
         for (field, time) in [
@@ -174,6 +178,7 @@ mod tests {
             ("serve: {tlsCertFile: /tls/tls.crt}", "serve"),
             ("serve: {groups: []}", "serve.groups"),
             ("serve: {passthrough: {url: 'http://other'}}", "serve.passthrough.url"),
+            ("burst: {webhookListen: '0.0.0.0:6443'}", "burst.webhookListen"),
             ("telemetry: {series: 0}", "telemetry.series"),
         ] {
             let config = Config::parse(yaml, Path::new("x.yaml")).unwrap();

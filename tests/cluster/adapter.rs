@@ -56,6 +56,8 @@ pub struct Adapter {
     pub port: u16,
     /// Port of its own metrics on 127.0.0.1.
     pub telemetry: u16,
+    /// Port of its admission webhook.
+    pub webhook: u16,
     /// Its serving certificate and key.
     pub certificate: (PathBuf, PathBuf),
     calm: RwLock<()>,
@@ -108,17 +110,18 @@ async fn get() -> &'static Adapter {
 impl Adapter {
     async fn launch() -> Result<Self, String> {
         let plane = shared();
-        let [port, telemetry] = free_ports();
+        let [port, telemetry, webhook] = free_ports();
         let folder = plane.folder();
         let program = folder.join("tidegate");
         fs::copy(env!("CARGO_BIN_EXE_tidegate"), &program).map_err(|error| error.to_string())?;
         let names = [&format!("{SERVICE}.{NAMESPACE}.svc"), "localhost", "127.0.0.1"];
         let certificate = plane.authority.issue(SERVICE, &[], &names).write(folder, "tidegate");
         plane.kubeconfig("tidegate-adapter", "tidegate-adapter", &[]);
-        fs::write(folder.join("tidegate.yaml"), config(folder, port, telemetry)).map_err(|error| error.to_string())?;
+        fs::write(folder.join("tidegate.yaml"), config(folder, port, telemetry, webhook))
+            .map_err(|error| error.to_string())?;
         kubectl::create(plane, include_str!("adapter_rbac.yaml")).await?;
         let process = Mutex::new(None);
-        let this = Self { plane, process, program, port, telemetry, certificate, calm: RwLock::new(()) };
+        let this = Self { plane, process, program, port, telemetry, webhook, certificate, calm: RwLock::new(()) };
         this.start()?;
         let client = plane.client().await?;
         register(&client, plane, port).await.map_err(|error| error.to_string())?;
@@ -187,7 +190,7 @@ impl Adapter {
 }
 
 /// A page a second, and forgotten after 4 s: the same rules as at 10 s and 30 s, in a test's time.
-fn config(folder: &Path, port: u16, telemetry: u16) -> String {
+fn config(folder: &Path, port: u16, telemetry: u16, webhook: u16) -> String {
     let folder = folder.display();
     format!(
         "scrape:\n  interval: 1s\n  timeout: 900ms\n  maxAge: 4s\n  pageBytes: 4MiB\n  discover:\n  \
@@ -195,6 +198,7 @@ fn config(folder: &Path, port: u16, telemetry: u16) -> String {
          - {{selector: '{EXPORTER_LABEL}={TRUSTED}', port: {EXPORTER_PORT}, access: {{honorTimestamps: true}}}}\n\
          serve:\n  listen: 127.0.0.1:{port}\n  tlsCertFile: {folder}/tidegate.crt\n  tlsKeyFile: {folder}/tidegate.key\n  \
          serviceNamespace: {NAMESPACE}\n  serviceName: {SERVICE}\n\
+         burst:\n  webhookListen: 127.0.0.1:{webhook}\n\
          telemetry:\n  listen: 127.0.0.1:{telemetry}\n  logFilter: info\n"
     )
 }

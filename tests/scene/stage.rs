@@ -9,20 +9,26 @@ use super::{
     cluster::{
         adapter,
         controlplane::{ControlPlane, shared},
-        kubectl::create,
+        kubectl::{create, kubectl},
         namespace::Namespace,
         process::Part,
         timeline::Timeline,
         workload::{AUTOSCALER, DEPLOYMENT},
     },
-    fleet::Fleet,
-    karpenter, kserve,
+    fleet::{Fleet, ONPREM},
+    karpenter::{self, CLOUD, POOL},
+    kserve,
 };
 
 /// On-premises nodes with one GPU each: as many as services burst side by side.
 pub const ONPREM_NODES: usize = 1;
 /// GPUs that the cloud gives at most.
 pub const CLOUD_GPUS: usize = 8;
+
+/// Label by which a namespace opts into the webhook.
+const OPT_IN: &str = "tidegate.dev/burst";
+/// Alibaba's ResourcePolicy, with as much of a schema as its users' objects need.
+const RESOURCE_POLICY: &str = include_str!("resourcepolicy_crd.yaml");
 
 /// Programs that run while this binary does.
 struct Parts {
@@ -38,7 +44,7 @@ pub struct Stage {
     pub client: Client,
     /// GPUs, exporters, gateway.
     pub fleet: Arc<Fleet>,
-    _adapter: adapter::Running,
+    adapter: adapter::Running,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -54,12 +60,20 @@ impl Stage {
             .get_or_init(|| async {
                 let kserve = kserve::start(plane).await.unwrap_or_else(|error| panic!("{error}"));
                 let karpenter = karpenter::start(plane, CLOUD_GPUS).await.unwrap_or_else(|error| panic!("{error}"));
+                create(plane, RESOURCE_POLICY).await.unwrap_or_else(|error| panic!("{error}"));
                 Parts { _kserve: kserve, _karpenter: karpenter }
             })
             .await;
         let fleet = Fleet::start(plane, &client, ONPREM_NODES).await.unwrap_or_else(|error| panic!("{error}"));
         let adapter = adapter::running().await;
-        Self { plane, client, fleet: Arc::new(fleet), _adapter: adapter, _turn: turn }
+        static WEBHOOK: OnceCell<()> = OnceCell::const_new();
+        WEBHOOK
+            .get_or_init(|| async {
+                let webhook = webhook(plane, adapter.adapter.webhook);
+                create(plane, &webhook).await.unwrap_or_else(|error| panic!("{error}"));
+            })
+            .await;
+        Self { plane, client, fleet: Arc::new(fleet), adapter, _turn: turn }
     }
 
     /// What `arena serve kserve` creates for the seed's command, in this namespace; KServe does the rest.
@@ -77,8 +91,42 @@ impl Stage {
         create(self.plane, &objects).await.map(drop)
     }
 
+    /// Opts a namespace into the webhook that lets new pods prefer their pools.
+    pub async fn opt_in(&self, namespace: &Namespace) -> Result<(), String> {
+        let label = format!("{OPT_IN}=enabled");
+        kubectl(self.plane, &["label", "namespace", &namespace.name, &label]).await.map(drop)
+    }
+
+    /// The seed's ResourcePolicy with this selector: on premises first, then the cloud.
+    pub async fn order(&self, namespace: &Namespace, app: &str) -> Result<(), String> {
+        let policy = format!(
+            "{{apiVersion: scheduling.alibabacloud.com/v1alpha1, kind: ResourcePolicy, metadata: {{name: qwen-chat, namespace: {}}}, \
+             spec: {{selector: {{app: {app}}}, strategy: prefer, units: [{{resource: ecs, nodeSelector: {{{POOL}: {ONPREM}}}}}, \
+             {{resource: elastic, nodeSelector: {{{POOL}: {CLOUD}}}}}]}}}}",
+            namespace.name
+        );
+        create(self.plane, &policy).await.map(drop)
+    }
+
     /// The Deployment that KServe makes, and arena's HPA, from now on.
     pub fn timeline(&self, namespace: &Namespace) -> Timeline {
         Timeline::watch(&self.client, &namespace.name, DEPLOYMENT, AUTOSCALER)
     }
+}
+
+/// The registration of the adapter's webhook, as the chart makes it but for the address.
+fn webhook(plane: &ControlPlane, port: u16) -> String {
+    let bundle = serde_json::json!(k8s_openapi::ByteString(plane.authority.pem().into_bytes()));
+    serde_json::json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "tidegate-burst"},
+        "webhooks": [{
+            "name": "burst.tidegate.dev",
+            "clientConfig": {"url": format!("https://127.0.0.1:{port}/mutate-pods"), "caBundle": bundle},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "Namespaced"}],
+            "namespaceSelector": {"matchLabels": {OPT_IN: "enabled"}},
+            "failurePolicy": "Ignore", "timeoutSeconds": 2, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        }],
+    })
+    .to_string()
 }

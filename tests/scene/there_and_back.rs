@@ -20,6 +20,8 @@ async fn the_seeds_load_bursts_from_one_gpu_on_premises_to_two_cloud_nodes_and_t
     let stage = Stage::take().await;
     let namespace = Namespace::new("burst").await;
     let name = namespace.name.as_str();
+    stage.opt_in(&namespace).await.unwrap();
+    stage.order(&namespace, "isvc.qwen-chat-predictor").await.unwrap();
     stage.serve(&namespace).await.unwrap();
     let record = Record::begin("there_and_back", &stage.fleet, name, stage.timeline(&namespace));
     let start = stage.fleet.until("one replica on premises", |now| now.ready(name, ONPREM) == 1).await.unwrap();
