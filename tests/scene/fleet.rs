@@ -5,8 +5,11 @@
 //! do not count it, and it goes with its node.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,7 +35,8 @@ use super::{
     cluster::{
         adapter::{EXPORTER_LABEL, EXPORTER_PORT, UNTRUSTED},
         controlplane::ControlPlane,
-        kubectl::{create, kubectl},
+        kubectl::kubectl,
+        namespace::Namespace,
         wait::eventually_or_error,
     },
     gateway::{Doing, Gateway, Replica},
@@ -41,8 +45,6 @@ use super::{
 
 /// The pool of fixed size.
 pub const ONPREM: &str = "onprem";
-/// Namespace of the exporters' pods.
-const EXPORTERS: &str = "gpu-exporters";
 /// The InferenceService, as arena names it.
 pub const SERVICE: &str = "qwen-chat";
 /// KServe's label on a predictor's pods.
@@ -113,9 +115,13 @@ pub struct Fleet {
 struct Shared {
     client: Client,
     gateway: Gateway,
+    /// Namespace of the exporters' pods.
+    namespace: String,
     exporters: tokio::sync::Mutex<BTreeMap<String, Exporter>>,
     picture: Mutex<Picture>,
     replicas: Mutex<HashMap<(String, String), Arc<Replica>>>,
+    /// Ready replicas that an exporter reports.
+    seated: Mutex<HashSet<(String, String)>>,
     /// Utilization that replicas of a namespace read whatever they do, percent.
     forced: Mutex<HashMap<String, f64>>,
     changed: Notify,
@@ -126,18 +132,19 @@ impl Fleet {
     pub async fn start(plane: &'static ControlPlane, client: &Client, onprem: usize) -> Result<Self, String> {
         // The nodes of the other tests have room for everything.
         kubectl(plane, &["delete", "nodes", "--all"]).await?;
-        create(plane, &format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {EXPORTERS}}}}}")).await?;
-        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(client.clone(), EXPORTERS);
-        eventually_or_error("the default service account", async || accounts.get("default").await).await?;
+        static FLEETS: AtomicUsize = AtomicUsize::new(0);
+        let exporters = Namespace::new(&format!("gpu-exporters-{}", FLEETS.fetch_add(1, Ordering::Relaxed))).await;
         for i in 0..onprem {
             add_node(client, &format!("onprem-{i}")).await?;
         }
         let shared = Arc::new(Shared {
             client: client.clone(),
             gateway: Gateway::start().await.map_err(|error| format!("the gateway: {error}"))?,
+            namespace: exporters.name.clone(),
             exporters: tokio::sync::Mutex::default(),
             picture: Mutex::default(),
             replicas: Mutex::default(),
+            seated: Mutex::default(),
             forced: Mutex::default(),
             changed: Notify::new(),
         });
@@ -255,11 +262,17 @@ impl Shared {
             }
         }
         for (pod, node) in placed.iter().filter(|(pod, _)| pod.ready) {
-            let new = !self.replicas.lock().contains_key(&(pod.namespace.clone(), pod.name.clone()));
-            if let Some(exporter) = node.as_ref().and_then(|node| exporters.get(node)).filter(|_| new) {
+            // The node may be seen after its pod: a pod counts as seated once an exporter has it.
+            let key = (pod.namespace.clone(), pod.name.clone());
+            let mut seated = self.seated.lock();
+            if !seated.contains(&key)
+                && let Some(exporter) = node.as_ref().and_then(|node| exporters.get(node))
+            {
                 exporter.add_pod(GpuPod::new(&pod.namespace, &pod.name, &pod.uid, [0]));
+                seated.insert(key);
             }
         }
+        self.seated.lock().retain(|key| replicas.contains_key(key));
         *self.replicas.lock() = replicas;
         let pods = placed.into_iter().map(|(pod, _)| pod).collect();
         *self.picture.lock() = Picture { pods, nodes: machines };
@@ -299,7 +312,7 @@ impl Shared {
                     }],
                 },
             });
-            let pods: Api<Pod> = Api::namespaced(self.client.clone(), EXPORTERS);
+            let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
             let created = match serde_json::from_value(pod) {
                 Ok(pod) => pods.create(&PostParams::default(), &pod).await.map(drop),
                 Err(error) => Err(kube::Error::SerdeError(error)),

@@ -27,5 +27,6 @@ mod karpenter;
 mod kserve;
 mod load;
 mod record;
+mod release;
 mod stage;
 mod there_and_back;

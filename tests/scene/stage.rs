@@ -20,10 +20,8 @@ use super::{
     kserve,
 };
 
-/// On-premises nodes with one GPU each: as many as services burst side by side.
-pub const ONPREM_NODES: usize = 1;
 /// GPUs that the cloud gives at most.
-pub const CLOUD_GPUS: usize = 8;
+pub const CLOUD_GPUS: usize = 64;
 
 /// Label by which a namespace opts into the webhook.
 const OPT_IN: &str = "tidegate.dev/burst";
@@ -49,8 +47,9 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Waits for the stage to be free, and starts what is not there yet.
-    pub async fn take() -> Self {
+    /// Waits for the stage to be free, and starts what is not there yet. `onprem` nodes with one GPU each are there, and no
+    /// cloud node.
+    pub async fn take(onprem: usize) -> Self {
         static PARTS: OnceCell<Parts> = OnceCell::const_new();
         static TURN: Mutex<()> = Mutex::const_new(());
         let turn = TURN.lock().await;
@@ -64,7 +63,7 @@ impl Stage {
                 Parts { _kserve: kserve, _karpenter: karpenter }
             })
             .await;
-        let fleet = Fleet::start(plane, &client, ONPREM_NODES).await.unwrap_or_else(|error| panic!("{error}"));
+        let fleet = Fleet::start(plane, &client, onprem).await.unwrap_or_else(|error| panic!("{error}"));
         let adapter = adapter::running().await;
         static WEBHOOK: OnceCell<()> = OnceCell::const_new();
         WEBHOOK

@@ -17,7 +17,7 @@ const LOAD: Duration = Duration::from_secs(45);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_seeds_load_bursts_from_one_gpu_on_premises_to_two_cloud_nodes_and_the_cloud_is_given_back() {
-    let stage = Stage::take().await;
+    let stage = Stage::take(1).await;
     let namespace = Namespace::new("burst").await;
     let name = namespace.name.as_str();
     stage.opt_in(&namespace).await.unwrap();
