@@ -257,7 +257,7 @@ pub async fn run(
     tasks.spawn_quiet("burst", controller.run(tasks.stopped()));
     if let Some(listener) = webhook_listener {
         let app = burst::webhook::routes(Arc::clone(&publisher), honours);
-        let serving = apiservice::serve(listener, tls.clone(), app, Limits::default(), tasks.stopped());
+        let serving = apiservice::serve(listener, tls.clone(), app, None, Limits::default(), tasks.stopped());
         tasks.spawn("admission webhook", serving);
     }
     let authenticator = Arc::new(Authenticator::new(trust, Some(client.clone())));
@@ -270,11 +270,13 @@ pub async fn run(
     } else {
         router(publisher, options)
     };
-    let app = apiservice::secure(routes, metrics, authenticator, authorizer);
+    let app = apiservice::secure(routes, metrics.clone(), authenticator, authorizer);
     tracing::info!(address = %serve.listen, "serving the metrics APIs");
-    tasks.spawn("metrics APIs", apiservice::serve(api_listener, tls, app, Limits::default(), tasks.stopped()));
+    let limits = Limits::default();
+    let serving = apiservice::serve(api_listener, tls, app, metrics.clone(), limits, tasks.stopped());
+    tasks.spawn("metrics APIs", serving);
 
-    let pages = Arc::new(Pages { registry, live, ready });
+    let pages = Arc::new(Pages { registry, metrics, live, ready });
     tasks.spawn("telemetry", serve_telemetry(telemetry_listener, pages, tasks.stopped()));
 
     tasks.run(shutdown).await

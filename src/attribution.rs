@@ -42,6 +42,8 @@ mod readers;
 mod servers;
 mod services;
 
+pub(crate) use readers::highest_target;
+
 #[cfg(test)]
 pub(crate) mod scene;
 #[cfg(test)]
@@ -114,8 +116,8 @@ pub struct PodCounts {
 }
 
 /// One service: a Deployment and, for KServe, the InferenceService it serves. A Deployment is a service if it serves an
-/// InferenceService, if one of its pods was given a GPU or has a reading, or if an HPA that scales it reads one of our
-/// metrics.
+/// InferenceService, if one of its pods was given a GPU, if one of them has or once had a reading, or if an HPA that scales it
+/// reads one of our metrics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceReadings {
     /// The Deployment.
@@ -153,6 +155,7 @@ pub struct Readings {
 
 /// Turns the newest batch of each target into readings.
 ///
+/// `remembered` names Deployments that are services because their pods once had readings (see [`remember`]).
 /// `max_age` is the age beyond which a sample is unknown (R2). Samples from the future are fresh: their times come from
 /// this process's own clock, or from one that the configuration says to trust.
 #[must_use]
@@ -161,6 +164,7 @@ pub fn attribute(
     view: &View,
     vocabulary: &Vocabulary,
     settings: &config::Aggregate,
+    remembered: &BTreeSet<ObjectKey>,
     now: Timestamp,
     max_age: Duration,
 ) -> Readings {
@@ -187,9 +191,20 @@ pub fn attribute(
         servers::add(batches, view, &families, now, max_age, &mut readings);
     }
     if knows(view, "pods") && knows(view, "deployments") {
-        services::aggregate(view, &families, coverage.0, &mut readings);
+        services::aggregate(view, &families, remembered, coverage.0, &mut readings);
     }
     readings
+}
+
+/// Keeps in mind which Deployments have had readings, for as long as they exist: a service that nothing else makes one must
+/// not drop out of an external list when its exporter restarts, because the HPA would take the smaller sum for a fall. As
+/// many as there are Deployments at most.
+pub fn remember(remembered: &mut BTreeSet<ObjectKey>, readings: &Readings, view: &View) {
+    if knows(view, "deployments") {
+        remembered.retain(|deployment| view.deployments.contains_key(deployment));
+    }
+    let measured = readings.services.values().filter(|service| !service.families.is_empty());
+    remembered.extend(measured.map(|service| service.deployment.clone()));
 }
 
 /// Whether the watch of that resource (its plural name) has delivered its list and has not been broken for too long.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub mod adapter;
+pub mod agent;
 pub mod demo;
 
 /// A GPU autoscaler for LLM inference on Kubernetes.
@@ -21,6 +22,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Adapter(Box<adapter::Args>),
+    Agent(Box<agent::Args>),
     Demo(demo::Args),
     /// Print a shell completion script.
     ///
@@ -37,6 +39,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let result = match self.command {
             Command::Adapter(args) => adapter::run(*args),
+            Command::Agent(args) => agent::run(*args),
             Command::Demo(args) => demo::run(&args),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "tidegate", &mut std::io::stdout());

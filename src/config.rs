@@ -187,6 +187,16 @@ pub enum Preset {
 }
 
 impl Preset {
+    /// As it is written in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AckGpuExporter => "ack-gpu-exporter",
+            Self::DcgmExporter => "dcgm-exporter",
+            Self::TidegateAgent => "tidegate-agent",
+        }
+    }
+
     /// Where the exporter's own deployment puts its pods, if it prescribes that.
     #[must_use]
     pub const fn namespace(self) -> Option<&'static str> {
@@ -222,7 +232,8 @@ pub struct ServerFamily {
     pub served_as: Option<String>,
     /// How its lines become one value: `gauge`, `share`, `counter` or `histogram`.
     pub kind: crate::serving::Kind,
-    /// What the engine takes it for: `running`, `waiting`, `kvCache`, `promptTokens` or `generatedTokens`.
+    /// What the engine takes it for: `running`, `waiting`, `kvCache`, `promptTokens`, `generatedTokens` or
+    /// `finished`.
     #[serde(default)]
     pub role: Option<crate::serving::Role>,
 }
@@ -350,7 +361,7 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// Log filter, in the syntax of `RUST_LOG`.
     pub log_filter: String,
-    /// Most pods and cards that get series of their own on `/metrics`; the rest is counted.
+    /// Most services, and most pods with their cards, that get series of their own on `/metrics`; the rest is counted.
     pub series: usize,
 }
 
@@ -398,6 +409,20 @@ impl Scrape {
     #[must_use]
     pub fn max_age(&self) -> StdDuration {
         self.max_age.map_or_else(|| (self.interval.0 * 3).max(StdDuration::from_secs(15)), |age| age.0)
+    }
+
+    /// What works and may not be meant, one sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let open = self.discover.iter().enumerate().filter(|(_, entry)| entry.namespace().is_none());
+        let presets = open.filter_map(|(index, entry)| Some((index, entry.preset?.name())));
+        let warning = |(index, preset): (usize, &str)| {
+            format!(
+                "scrape.discover[{index}].namespace: the preset {preset} looks in all namespaces, and whoever may create \
+                 a pod in one of them could pose as the exporter; name the exporter's namespace, or * if all are meant"
+            )
+        };
+        presets.map(warning).collect()
     }
 }
 

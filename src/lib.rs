@@ -7,9 +7,12 @@
 //! pages     pods, cards   services    (engine)   metrics APIs
 //! ```
 //!
+//! [`agent`] stands before it all: on a node, it makes one of the pages that are scraped.
+//!
 //! A module knows the stages before it by their types only.
 
 pub mod adapter;
+pub mod agent;
 pub mod attribution;
 pub mod burst;
 pub mod cli;

@@ -24,12 +24,17 @@ mod external;
 mod lookup;
 pub mod passthrough;
 mod rows;
+mod selection;
 mod words;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use apiservice::{CustomMetric, ExternalMetricName, ExternalValue, MetricValue, Provider, Resource, Selector, Status};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -40,7 +45,7 @@ use decided::Decided;
 use crate::{
     attribution::{Readings, Statistic, attribute},
     clock::Clock,
-    cluster::View,
+    cluster::{ObjectKey, View},
     config,
     gpu::{FamilyId, Vocabulary},
     reading::{Reading, fresh},
@@ -67,17 +72,19 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Attributes the newest batch of each target, and makes the result ready to be served.
+    /// Attributes the newest batch of each target, and makes the result ready to be served. `remembered`: see
+    /// [`remember`](crate::attribution::remember).
     #[must_use]
     pub fn build(
         batches: &[Arc<Batch>],
         view: Arc<View>,
         vocabulary: Arc<Vocabulary>,
         settings: &config::Aggregate,
+        remembered: &BTreeSet<ObjectKey>,
         now: Timestamp,
         max_age: Duration,
     ) -> Self {
-        let readings = attribute(batches, &view, &vocabulary, settings, now, max_age);
+        let readings = attribute(batches, &view, &vocabulary, settings, remembered, now, max_age);
         Self::of(readings, view, vocabulary, now, max_age)
     }
 

@@ -124,6 +124,14 @@ pub enum Unknown {
         /// One missing pod and its reason.
         example: String,
     },
+    /// A pod that cannot be attributed is busy with nobody knows how much (R5), and the others alone could remove replicas.
+    #[error("{example}; {why}")]
+    BlindSelection {
+        /// The pod and its reason.
+        example: String,
+        /// What an answer without it could do.
+        why: String,
+    },
     /// A watch of the cluster has not delivered its first list, or has been broken for too long.
     #[error("the cluster's state is not known yet: {0}")]
     ClusterUnknown(String),

@@ -39,6 +39,8 @@ pub enum Role {
     PromptTokens,
     /// Tokens generated per second.
     GeneratedTokens,
+    /// Requests finished per second.
+    Finished,
 }
 
 impl Role {
@@ -48,7 +50,7 @@ impl Role {
         match self {
             Self::Running | Self::Waiting => Kind::Gauge,
             Self::KvCache => Kind::Share,
-            Self::PromptTokens | Self::GeneratedTokens => Kind::Counter,
+            Self::PromptTokens | Self::GeneratedTokens | Self::Finished => Kind::Counter,
         }
     }
 }

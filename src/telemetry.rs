@@ -44,7 +44,7 @@ pub fn start_logs(settings: &Telemetry) -> Result<(), BadFilter> {
 }
 
 /// One family of gauges or counters, written whole.
-fn family<L: EncodeLabelSet>(
+pub(crate) fn family<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     kind: MetricType,
     name: &str,

@@ -5,16 +5,18 @@
 //! formats, made-up numbers). A part that is missing or does not start fails the tests that need it.
 
 // The harness.
+pub mod account;
 mod adapter;
-mod controlplane;
-mod kubectl;
+mod agents;
+pub mod controlplane;
+pub mod kubectl;
 mod kwok;
 mod model_servers;
 mod namespace;
 mod parts;
 mod pki;
 pub mod process;
-mod raw;
+pub mod raw;
 mod timeline;
 pub mod wait;
 mod workload;
@@ -31,4 +33,5 @@ mod own_metrics;
 mod reading;
 mod restart;
 mod scaling;
+mod self_made;
 mod servers;

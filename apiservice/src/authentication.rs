@@ -77,6 +77,9 @@ pub enum AuthenticationError {
     /// A credential was presented, and what is needed to judge it is missing.
     #[error("{0}")]
     Undecided(String),
+    /// A certificate was presented, and whom this cluster trusts is not known yet.
+    #[error("the server is starting: it has not read yet which certificate authorities this cluster trusts")]
+    NotReady,
 }
 
 impl From<AuthenticationError> for Status {
@@ -87,6 +90,10 @@ impl From<AuthenticationError> for Status {
             AuthenticationError::Undecided(why) => {
                 Self::internal_error(format!("authentication could not be decided: {why}"))
             }
+            // Go's API servers read the ConfigMap before they listen. Here the port is open from the start, so that
+            // probes are answered: a 503 is what the aggregator takes best. It calls the group stale and keeps what it
+            // knew, where any other failure makes it ask once more, for the legacy document.
+            AuthenticationError::NotReady => Self::service_unavailable(error.to_string()),
         }
     }
 }
@@ -141,18 +148,17 @@ impl Authenticator {
 
     fn by_certificate(&self, peer: &Peer, headers: &HeaderMap) -> Result<User, AuthenticationError> {
         let Some(trust) = self.trust.current() else {
-            return Err(AuthenticationError::Undecided(
-                "the certificate authorities of this cluster have not been read yet".into(),
-            ));
+            return Err(AuthenticationError::NotReady);
         };
-        let Proof { proxy, client } = peer.proof(&trust);
-        if let (Some(front_proxy), Ok(())) = (&trust.request_header, &proxy)
+        let proof = peer.proof(&trust);
+        let Proof { proxy, client } = &*proof;
+        if let (Some(front_proxy), Ok(())) = (&trust.request_header, proxy)
             && let Some(user) = front_proxy.user(headers)?
         {
             return Ok(user);
         }
-        client.map_err(|why| {
-            let proxy = proxy.err().unwrap_or_else(|| "the front proxy named no user".into());
+        client.clone().map_err(|why| {
+            let proxy = proxy.as_ref().err().map_or("the front proxy named no user", String::as_str);
             AuthenticationError::Invalid(format!("as front proxy: {proxy}; as client: {why}"))
         })
     }

@@ -52,6 +52,7 @@
 //! enables none, so building it alone, without its development dependencies, needs `K8S_OPENAPI_ENABLED_VERSION`.
 
 #![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
 pub mod api;
 pub mod authentication;
@@ -59,6 +60,7 @@ pub mod authorization;
 pub mod ca_bundle;
 mod decision_cache;
 mod discovery;
+mod files;
 pub mod health;
 pub mod metrics;
 mod negotiation;

@@ -16,6 +16,7 @@ use crate::{
     Status,
     negotiation::{self, Format},
     query::Parameters,
+    wire::json::WriteJson,
 };
 
 /// Bodies up to this size, in bytes, are never compressed: the API server's own threshold.
@@ -27,6 +28,9 @@ const MAX_MESSAGE: usize = 4096;
 
 /// Longest audit id, in bytes, that is taken over from a request.
 const MAX_AUDIT_ID: usize = 64;
+
+/// The content type of JSON.
+const JSON: &str = "application/json";
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
@@ -92,6 +96,17 @@ impl Reply {
                 Self::text(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be encoded\n".to_owned())
             }
         }
+    }
+
+    /// A list of values.
+    pub(crate) fn list(list: &impl WriteJson, style: Style) -> Self {
+        if style.format == Format::Yaml || style.pretty {
+            return Self::object(StatusCode::OK, list, style);
+        }
+        let mut body = Vec::new();
+        list.write_json(&mut body);
+        body.push(b'\n');
+        Self::new(JSON, body)
     }
 
     /// A failure. A code below 400 would turn it into an empty list in the HPA's eyes: it becomes a 500.
@@ -177,7 +192,7 @@ fn encode(object: &impl Serialize, style: Style) -> Result<(&'static str, Vec<u8
             };
             written.map_err(|error| error.to_string())?;
             body.push(b'\n');
-            Ok(("application/json", body))
+            Ok((JSON, body))
         }
         Format::Yaml => {
             let body = serde_saphyr::to_string(object).map_err(|error| error.to_string())?;

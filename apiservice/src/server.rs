@@ -6,13 +6,14 @@
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
+use futures::FutureExt as _;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 
-use crate::tls::Tls;
+use crate::{metrics::Metrics, tls::Tls};
 
 mod activity;
 mod connection;
@@ -24,9 +25,11 @@ pub struct Limits {
     pub connections: usize,
     /// From accept to the end of the TLS handshake; beyond, the connection is closed.
     pub handshake: Duration,
-    /// Bytes of a request's head; beyond, 431. The default is the reference server's.
+    /// Bytes of a request's head; beyond, 431. The default is the reference server's. What is longer by
+    /// more than 8 KiB, or has too many lines, is not read to its end: hyper then answers by itself, with neither a
+    /// `Status` nor a trace in the metrics, and cannot be told otherwise.
     pub header_bytes: u32,
-    /// Number of header lines over HTTP/1.1; beyond, 431. A user with many groups has many.
+    /// Number of header lines over HTTP/1.1; beyond, hyper's own 431. A user with many groups has many.
     pub header_count: usize,
     /// To read a request's head, and over HTTP/1.1 to wait for one; beyond, the connection is closed.
     pub header_read: Duration,
@@ -36,6 +39,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Requests under way on one HTTP/2 connection; beyond, clients wait (the aggregator sends all on few connections).
     pub streams: u32,
+    /// At shutdown: from accept to a connection's first request, which may be on its way; beyond, the connection is closed.
+    pub first_request: Duration,
     /// For requests under way at shutdown; beyond, their connections are dropped.
     pub drain: Duration,
 }
@@ -51,6 +56,8 @@ impl Default for Limits {
             request: Duration::from_mins(1),
             idle: Duration::from_mins(3),
             streams: 250,
+            // Go's server gives as much (net/http, `closeIdleConns`).
+            first_request: Duration::from_secs(5),
             drain: Duration::from_secs(20),
         }
     }
@@ -59,42 +66,73 @@ impl Default for Limits {
 /// After a failed `accept` (out of file descriptors): long enough not to spin, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `app` on `listener` until `shutdown`, then finishes what is under way and returns.
+/// Serves `app` over TLS on `listener` until `shutdown`, then finishes what is under way and returns. What is refused
+/// here, before or in spite of `app`, is counted in `metrics`, which are the router's own where `app` is one:
+/// [`Options::metrics`](crate::Options).
 pub async fn serve(
     listener: TcpListener,
     tls: Tls,
     app: Router,
+    metrics: impl Into<Option<Metrics>>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let limits = Arc::new(limits);
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    run(listener, Some(tls), Shared { app, metrics: metrics.into(), limits }, shutdown).await
+}
+
+/// The same without TLS, over HTTP/1.1: for a port that only the node or a mesh can reach.
+pub async fn serve_plain(
+    listener: TcpListener,
+    app: Router,
+    metrics: impl Into<Option<Metrics>>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    run(listener, None, Shared { app, metrics: metrics.into(), limits }, shutdown).await
+}
+
+/// What all connections share.
+struct Shared {
+    app: Router,
+    metrics: Option<Metrics>,
+    limits: Limits,
+}
+
+async fn run(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    shared: Shared,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let shared = Arc::new(shared);
+    let slots = Arc::new(Semaphore::new(shared.limits.connections));
     let (closing, closes) = watch::channel(false);
     let mut connections = JoinSet::new();
+    let begin = |connections: &mut JoinSet<()>, (stream, remote, slot)| {
+        let connection = connection::Connection { remote, shared: Arc::clone(&shared), closes: closes.clone() };
+        let tls = tls.clone();
+        connections.spawn(async move {
+            connection.run(stream, tls.as_ref()).await;
+            drop(slot);
+        });
+    };
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (stream, remote, slot) = accept(&listener, &slots) => {
-                let connection = connection::Connection {
-                    remote,
-                    app: app.clone(),
-                    limits: Arc::clone(&limits),
-                    closes: closes.clone(),
-                };
-                let tls = tls.clone();
-                connections.spawn(async move {
-                    connection.run(stream, &tls).await;
-                    drop(slot);
-                });
-            }
+            accepted = accept(&listener, &slots) => begin(&mut connections, accepted),
         }
+    }
+    // Who has connected already is answered as well.
+    while let Some(accepted) = accept(&listener, &slots).now_or_never() {
+        begin(&mut connections, accepted);
     }
     drop(listener);
     closing.send_replace(true);
-    let drained = tokio::time::timeout(limits.drain, async { while connections.join_next().await.is_some() {} });
+    let drain = shared.limits.drain;
+    let drained = tokio::time::timeout(drain, async { while connections.join_next().await.is_some() {} });
     if drained.await.is_err() {
         tracing::warn!(connections = connections.len(), "requests were still under way after the drain time: dropped");
         connections.shutdown().await;

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
+use prometheus_client::registry::Registry;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
@@ -17,6 +18,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
+    metrics::Metrics,
     server::{Limits, serve},
     tls::{SelfMade, ServiceName, Tls},
 };
@@ -44,6 +46,8 @@ pub(crate) fn service() -> ServiceName {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) ca: String,
+    /// What the accept loop counted.
+    pub(crate) registry: Registry,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<std::io::Result<()>>,
 }
@@ -61,8 +65,10 @@ impl Server {
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(serve(listener, tls, app, limits, shutdown));
-        Self { address, ca, stop: Some(stop), task }
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let task = tokio::spawn(serve(listener, tls, app, metrics, limits, shutdown));
+        Self { address, ca, registry, stop: Some(stop), task }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -147,7 +153,11 @@ impl Client {
     }
 
     pub(crate) async fn connect_alpn(&self, alpn: &[&[u8]]) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(self.address).await?;
+        self.handshake(TcpStream::connect(self.address).await?, alpn).await
+    }
+
+    /// The handshake on a connection that is there already.
+    pub(crate) async fn handshake(&self, stream: TcpStream, alpn: &[&[u8]]) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from("adapter.tidegate.svc").unwrap();
         TlsConnector::from(Arc::new(self.config(alpn))).connect(name, stream).await
     }

@@ -1,6 +1,9 @@
 //! Lists as they go over the wire (`k8s.io/metrics/pkg/apis/{custom_metrics,external_metrics}`).
 //!
-//! Everything is borrowed and written straight into the answer's bytes: one list of 1,000 items is one buffer.
+//! Everything is borrowed and written straight into the answer's bytes: one list of 1,000 items is one buffer. `Serialize`
+//! serves YAML and JSON for people; the usual answer is written by [`json`].
+
+pub(crate) mod json;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -2,8 +2,35 @@
 
 use std::collections::HashMap;
 
-use super::group::Targets;
-use crate::cluster::{Autoscaler, Deployment, View};
+use apiservice::Selector;
+
+use super::{group::Targets, knows};
+use crate::cluster::{Autoscaler, Deployment, ObjectKey, View};
+
+/// The highest target against which an HPA holds what the pods that `selector` selects read in a family: of the HPAs that
+/// scale the Deployments of exactly this selector, which is what they ask by, or else of all HPAs of the namespace that name
+/// the family. `None` if there is none, or if the HPAs are not known.
+pub(crate) fn highest_target(view: &View, namespace: &str, selector: &Selector, family: &str) -> Option<f64> {
+    if !knows(view, "horizontalpodautoscalers") || !knows(view, "deployments") {
+        return None;
+    }
+    let first = ObjectKey { namespace: namespace.into(), name: "".into() };
+    let reading = || {
+        let autoscalers = view.autoscalers.range(&first..).map(|(_, autoscaler)| autoscaler);
+        let autoscalers = autoscalers.take_while(|autoscaler| *autoscaler.key.namespace == *namespace);
+        autoscalers.flat_map(|autoscaler| {
+            let targets = autoscaler.metrics.iter().filter(|(metric, _)| **metric == *family);
+            targets.map(move |(_, target)| (autoscaler, *target))
+        })
+    };
+    let scales = |autoscaler: &Autoscaler| {
+        let key = ObjectKey { namespace: namespace.into(), name: autoscaler.target_name.clone() };
+        *autoscaler.target_kind == *"Deployment"
+            && view.deployments.get(&key).is_some_and(|deployment| deployment.selector == *selector)
+    };
+    let own = reading().filter(|(autoscaler, _)| scales(autoscaler)).map(|(_, target)| target);
+    own.reduce(f64::max).or_else(|| reading().map(|(_, target)| target).reduce(f64::max))
+}
 
 /// The HPAs of one namespace.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@
 //! without `#7` the line has no process; `llm-0@u2` carries a UID, `a.3` is MIG instance 3; a value of `NaN` is unknown.
 //! `age=20` after it gives the line a timestamp of its own, `node=n2` a node.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -106,6 +106,7 @@ pub(crate) struct Scene {
     pub view: View,
     pub settings: Aggregate,
     pub pages: Vec<Batch>,
+    pub remembered: BTreeSet<ObjectKey>,
 }
 
 impl Scene {
@@ -122,7 +123,7 @@ impl Scene {
                 allocatable: gpus(8, 110),
             }),
         );
-        Self { view, settings: Aggregate::default(), pages: Vec::new() }
+        Self { view, settings: Aggregate::default(), pages: Vec::new(), remembered: BTreeSet::new() }
     }
 
     /// A Deployment of that name, its InferenceService if it ends in `-predictor`, and a core Service of the same name.
@@ -238,7 +239,7 @@ impl Scene {
 
     pub fn readings(&self) -> Readings {
         let batches: Vec<Arc<Batch>> = self.pages.iter().cloned().map(Arc::new).collect();
-        attribute(&batches, &self.view, &vocabulary(), &self.settings, now(), MAX_AGE)
+        attribute(&batches, &self.view, &vocabulary(), &self.settings, &self.remembered, now(), MAX_AGE)
     }
 
     pub fn pod_reading(&self, pod: &str, name: &str) -> Reading {

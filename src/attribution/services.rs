@@ -16,7 +16,13 @@ use crate::{
     gpu::FamilyId,
 };
 
-pub(super) fn aggregate(view: &View, families: &Families<'_>, coverage: f64, readings: &mut Readings) {
+pub(super) fn aggregate(
+    view: &View,
+    families: &Families<'_>,
+    remembered: &BTreeSet<ObjectKey>,
+    coverage: f64,
+    readings: &mut Readings,
+) {
     let readers = Readers::by_namespace(view);
     let hpas_known = knows(view, "horizontalpodautoscalers");
     let targets = |namespace: &str, deployments: &[&Deployment], family: &str| match readers.get(namespace) {
@@ -30,6 +36,7 @@ pub(super) fn aggregate(view: &View, families: &Families<'_>, coverage: f64, rea
         let (deployment, key) = (&**service.deployment, &service.deployment.key);
         let pods = || service.ready.iter().chain(&service.starting).chain(&service.pending);
         let is_service = deployment.inference_service.is_some()
+            || remembered.contains(key)
             || pods().any(|pod| pod.gpus > 0 || readings.pods.contains_key(&pod.key))
             || readers
                 .get(&*key.namespace)

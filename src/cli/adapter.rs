@@ -70,15 +70,12 @@ impl ValueEnum for Preset {
     }
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(match self {
-            Self::AckGpuExporter => {
-                clap::builder::PossibleValue::new("ack-gpu-exporter").help("Alibaba ACK's gpu-exporter")
-            }
-            Self::DcgmExporter => clap::builder::PossibleValue::new("dcgm-exporter").help("NVIDIA's dcgm-exporter"),
-            Self::TidegateAgent => {
-                clap::builder::PossibleValue::new("tidegate-agent").help("Tidegate's own node agent")
-            }
-        })
+        let help = match self {
+            Self::AckGpuExporter => "Alibaba ACK's gpu-exporter",
+            Self::DcgmExporter => "NVIDIA's dcgm-exporter",
+            Self::TidegateAgent => "Tidegate's own node agent",
+        };
+        Some(clap::builder::PossibleValue::new(self.name()).help(help))
     }
 }
 
@@ -144,6 +141,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     telemetry::start_logs(&settings.telemetry)?;
+    for warning in settings.scrape.warnings() {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
         let client = client(kubeconfig).await?;
@@ -152,7 +152,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn client(kubeconfig: Option<PathBuf>) -> anyhow::Result<kube::Client> {
+pub(super) async fn client(kubeconfig: Option<PathBuf>) -> anyhow::Result<kube::Client> {
     let config = match kubeconfig {
         Some(path) => {
             let file = kube::config::Kubeconfig::read_from(&path)
@@ -169,7 +169,7 @@ async fn client(kubeconfig: Option<PathBuf>) -> anyhow::Result<kube::Client> {
 }
 
 /// Completes at SIGTERM or SIGINT.
-async fn signal() {
+pub(super) async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {

@@ -157,6 +157,26 @@ impl Index {
         state.problems.iter().map(|((kind, scope), problem)| format!("watch of {kind} in {scope}: {problem}")).collect()
     }
 
+    /// How many objects of a kind there are.
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> usize {
+        let view = self.view();
+        match kind {
+            Kind::Pods => view.pods.len(),
+            Kind::Deployments => view.deployments.len(),
+            Kind::InferenceServices => view.inference_services.len(),
+            Kind::CoreServices => view.core_services.len(),
+            Kind::Nodes => view.nodes.len(),
+            Kind::Autoscalers => view.autoscalers.len(),
+        }
+    }
+
+    /// How many of them lie outside of a scope.
+    #[must_use]
+    pub fn count_outside(&self, kind: Kind, scope: &Scope) -> usize {
+        keys(&self.view(), kind).iter().filter(|key| !scope.covers(&key.namespace)).count()
+    }
+
     fn sync(&self, change: impl FnOnce(&mut BTreeSet<(Kind, Scope)>) -> bool) {
         let mut guard = self.state.lock();
         let State { view, unsynced, problems: _ } = &mut *guard;

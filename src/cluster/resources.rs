@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 /// An amount of each resource that is counted: of one pod, or of one node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Resources {
     /// Thousandths of a CPU.
     pub cpu_millis: u64,

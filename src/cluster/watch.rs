@@ -26,6 +26,11 @@ use transport::{Connection, WatchError};
 /// that hardly a new replica can be ready without being known.
 pub const STALE_AFTER: Duration = Duration::from_mins(2);
 
+/// Most objects that are kept of one kind (R22): the pods of the largest cluster that Kubernetes is made for
+/// (kubernetes.io, "Considerations for large clusters"). Beyond, the watch has failed: what was known of the kind stays as it
+/// is until [`STALE_AFTER`], is not used from then on, and the log says what to do.
+const MOST_OBJECTS: usize = 150_000;
+
 /// The times of a watch; constants, but for tests.
 #[derive(Debug, Clone, Copy)]
 struct Timing {
@@ -95,6 +100,8 @@ struct Watch {
     opened: Option<Instant>,
     pause: Duration,
     timing: Timing,
+    /// [`MOST_OBJECTS`], but for tests.
+    most: usize,
 }
 
 impl Watch {
@@ -111,6 +118,7 @@ impl Watch {
             opened: None,
             pause: timing.first_pause,
             timing,
+            most: MOST_OBJECTS,
         }
     }
 
@@ -130,7 +138,9 @@ impl Watch {
                 }
                 Err(error) => {
                     self.failed(&error);
-                    self.next_pause()
+                    // Listing this many again costs the API server much, and changes nothing soon.
+                    let large = matches!(error, WatchError::TooMany(_));
+                    if large { self.timing.stale_after } else { self.next_pause() }
                 }
             };
             tokio::time::sleep(pause).await;
@@ -168,6 +178,7 @@ impl Watch {
     /// Replaces what the index holds by a complete list and returns its position.
     async fn list(&mut self) -> Result<String, WatchError> {
         let mut objects = Vec::new();
+        let elsewhere = self.index.count_outside(self.kind, &self.scope);
         let mut token = None;
         loop {
             let body = self.connection.list(token.as_deref()).await?;
@@ -177,6 +188,9 @@ impl Watch {
                     Ok(object) => objects.push(object),
                     Err(error) => warn!(kind = %self.kind, %error, "an object cannot be read and counts as deleted"),
                 }
+            }
+            if elsewhere + objects.len() > self.most {
+                return Err(WatchError::TooMany(self.most));
             }
             token = page.metadata.continue_token.filter(|token| !token.is_empty());
             if token.is_some() {
@@ -200,7 +214,12 @@ impl Watch {
         let event: WireEvent<'_> = serde_json::from_str(line).map_err(|e| garbled(&e))?;
         let json = event.object.get();
         match &*event.r#type {
-            "ADDED" | "MODIFIED" => self.index.apply(self.kind, json),
+            "ADDED" | "MODIFIED" => {
+                self.index.apply(self.kind, json);
+                if self.index.count(self.kind) > self.most {
+                    return Err(WatchError::TooMany(self.most));
+                }
+            }
             "DELETED" => self.index.delete(self.kind, &decode::key(json).map_err(|e| garbled(&e))?),
             "BOOKMARK" => {}
             "ERROR" => {

@@ -176,7 +176,7 @@ impl Snapshot {
                             if let Err(unknown) = &reading
                                 && (pod.gpus > 0 || families.is_some())
                             {
-                                missing.push((pod, unknown.clone()));
+                                missing.push((&**pod, unknown.clone()));
                             }
                             add(&pod.key.name, reading.map_err(Miss::from));
                         }
@@ -195,22 +195,9 @@ impl Snapshot {
             }
         }
         let of = format!("{}{}", display(resource), matching(objects));
-        // The HPA fills in what is missing with its target: too few known values, or a pod that is busy with nobody knows
-        // how much, would let it remove replicas on the word of the others (R5, R9). It always asks by a selector; a list
-        // of all pods is for people.
+        // An HPA always asks by a selector; a list of all pods is for people.
         if !values.is_empty() && !objects.requirements().is_empty() {
-            let (known, ready) = (values.len(), values.len() + missing.len());
-            let failed = missing.iter().find(|(_, unknown)| unknown.forbids_removal());
-            if let Some((pod, unknown)) = failed {
-                return Err(no_value(metric, &of, format_args!("{}: {unknown}", pod.key.name)));
-            }
-            let coverage = self.readings.coverage;
-            if let Some((pod, unknown)) = missing.first()
-                && (known as f64) < coverage * ready as f64
-            {
-                let example = format!("{}: {unknown}", pod.key.name);
-                return Err(no_value(metric, &of, Unknown::Coverage { known, ready, coverage, example }));
-            }
+            self.may_leave_out(query, objects, &values, &missing).map_err(|why| no_value(metric, &of, why))?;
         }
         if !values.is_empty() {
             return Ok(values);

@@ -4,12 +4,19 @@
 //! of one core, but no longer than [`LONGEST_REST`]: where the processor is shared and a turn takes long by the clock, a
 //! rest in proportion would let the snapshot grow old for nothing.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
 use super::{Publisher, Snapshot};
-use crate::{clock::Clock, cluster::View, config, gpu::Vocabulary, scrape};
+use crate::{
+    attribution::remember,
+    clock::Clock,
+    cluster::{ObjectKey, View},
+    config,
+    gpu::Vocabulary,
+    scrape,
+};
 
 /// A snapshot is replaced at least this often, so that ages and reasons stay current when nothing else changes.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -54,11 +61,12 @@ impl Cycle {
     ) {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut scrape_changes = self.store.changes();
+        let mut remembered = BTreeSet::new();
         loop {
             let began = Instant::now();
             scrape_changes.mark_unchanged();
             cluster_changes.mark_unchanged();
-            self.turn(view());
+            self.turn(view(), &mut remembered);
             let rest = rest(began.elapsed());
             tokio::select! {
                 () = &mut shutdown => return,
@@ -74,11 +82,12 @@ impl Cycle {
         }
     }
 
-    fn turn(&self, view: Arc<View>) {
+    fn turn(&self, view: Arc<View>, remembered: &mut BTreeSet<ObjectKey>) {
         let began = Instant::now();
         let batches: Vec<_> = self.store.snapshot().batches().cloned().collect();
-        let vocabulary = Arc::clone(&self.vocabulary);
-        let mut snapshot = Snapshot::build(&batches, view, vocabulary, &self.aggregate, self.clock.now(), self.max_age);
+        let (vocabulary, now) = (Arc::clone(&self.vocabulary), self.clock.now());
+        let mut snapshot = Snapshot::build(&batches, view, vocabulary, &self.aggregate, remembered, now, self.max_age);
+        remember(remembered, &snapshot.readings, &snapshot.view);
         snapshot.took = began.elapsed();
         self.publisher.publish(snapshot);
     }
@@ -86,7 +95,94 @@ impl Cycle {
 
 #[cfg(test)]
 mod tests {
+    use apiservice::{Provider as _, Selector, Status};
+
     use super::*;
+    use crate::{
+        attribution::scene::{SM, Scene, key},
+        cluster::PodState,
+        config::{Access, Scrape, UrlTarget},
+        gpu::Vocabulary,
+        scrape::{Scraper, Store, TargetSet, targets},
+        sim::{
+            exporter::{Dialect, Exporter},
+            gpus::{GpuNode, GpuPod},
+        },
+    };
+
+    /// Nothing says of `shared` that it uses a GPU but what the exporter reports.
+    fn cluster() -> View {
+        let scene = Scene::new().service("llm").ready(&["llm-0"]).service("shared").pod("shared-0", PodState::Ready, 0);
+        let mut view = scene.view;
+        for pod in view.pods.values_mut().map(Arc::make_mut) {
+            (pod.started, pod.ready_since) = (None, None);
+        }
+        view
+    }
+
+    async fn until(publisher: &Publisher, what: &str, holds: impl Fn(&Result<usize, Status>) -> bool) {
+        let selector = Selector::everything();
+        let seen = async {
+            loop {
+                let items = publisher.external("prod", SM, &selector).await.map(|items| items.len());
+                if holds(&items) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), seen).await.unwrap_or_else(|_| panic!("{what}"));
+    }
+
+    #[tokio::test]
+    async fn a_service_whose_exporter_leaves_stays_in_the_external_list_as_unknown_until_its_deployment_goes() {
+        let _ = rustls::crypto::ring::default_provider().install_default(); // another test may have been first
+        let mut exporters = Vec::new();
+        for (pod, node) in [("llm-0", "n1"), ("shared-0", "n2")] {
+            let exporter =
+                Exporter::start(([127, 0, 0, 1], 0).into(), GpuNode::new(node, 1), Dialect::Ack).await.unwrap();
+            exporter.add_pod(GpuPod::new("prod", pod, "uid", [0]));
+            exporters.push(exporter);
+        }
+        let set = |count: usize| -> Arc<TargetSet> {
+            let url = |exporter: &Exporter| UrlTarget {
+                url: format!("http://{}/metrics", exporter.address()),
+                node: None,
+                access: Access::default(),
+            };
+            let urls = exporters.iter().take(count).map(url).collect();
+            Arc::new(targets(&Scrape { urls, ..Scrape::default() }, &View::default()))
+        };
+        let (clock, vocabulary) = (Clock::start(), Arc::new(Vocabulary::default()));
+        let (store, publisher) = (Arc::new(Store::new()), Arc::new(Publisher::new(Arc::clone(&vocabulary), clock)));
+        let settings = Scrape { interval: config::Duration(Duration::from_millis(200)), ..Scrape::default() };
+        let (wanted, sets) = watch::channel(set(2));
+        let (view, seen) = (Arc::new(parking_lot::Mutex::new(Arc::new(cluster()))), watch::channel(0));
+        let scraper = Scraper::new(&settings, Arc::clone(&vocabulary), clock, Arc::clone(&store));
+        let aggregate = config::Aggregate::default();
+        let cycle = Cycle {
+            store,
+            publisher: Arc::clone(&publisher),
+            vocabulary,
+            aggregate,
+            max_age: Duration::from_mins(1),
+            clock,
+        };
+        let now = Arc::clone(&view);
+        let tasks = [
+            tokio::spawn(async move { drop(scraper.run(sets, std::future::pending()).await) }),
+            tokio::spawn(cycle.run(move || Arc::clone(&now.lock()), seen.1, std::future::pending())),
+        ];
+        until(&publisher, "both are measured", |items| *items == Ok(2)).await;
+        wanted.send_replace(set(1));
+        until(&publisher, "one is unknown, and so the sum", |items| {
+            items.as_ref().is_err_and(|status| status.message.contains("shared: no exporter reports it"))
+        })
+        .await;
+        Arc::make_mut(&mut view.lock()).deployments.remove(&key("shared"));
+        until(&publisher, "the other one alone", |items| *items == Ok(1)).await;
+        tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
 
     #[test]
     fn the_rest_grows_with_the_turn_within_bounds() {

@@ -2,14 +2,17 @@
 
 #![expect(clippy::float_cmp, reason = "the values are exact, or must be the same to the bit")]
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use apiservice::{CustomMetric, ExternalMetricName, MetricValue, Provider as _, Resource, Scope, Selector, Status};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Publisher, Snapshot};
 use crate::{
-    attribution::scene::{MAX_AGE, SM, Scene, ago, key, now, vocabulary},
+    attribution::{
+        remember,
+        scene::{MAX_AGE, SM, Scene, ago, key, now, vocabulary},
+    },
     clock::Clock,
     cluster::{Deployment, PodState},
 };
@@ -98,6 +101,65 @@ fn r9_too_few_known_pods_of_a_selection_are_no_answer_and_r5_one_that_cannot_be_
     let helper = service().pod("llm-predictor-9", PodState::Ready, 0).pod("llm-predictor-8", PodState::Ready, 0);
     let helpers = snapshot(&helper.page(&["SM llm-predictor-0 a#1 0", "SM llm-predictor-1 b#1 0"]));
     assert_eq!(list(&helpers, "pods", app, now()).unwrap().len(), 2, "pods without a GPU have nothing to report");
+}
+
+/// The Deployment that an HPA scales, the metric that it reads, and its target.
+type Hpa = (&'static str, &'static str, f64);
+
+/// What it is, what the other two pods read, the HPAs, the question's selector, and what a refusal says.
+type BlindCase<'a> = (&'a str, f64, &'a [Hpa], &'a str, Option<&'a str>);
+
+/// The HPA counts a missing pod as 0 while the others ask for more than the target, and as the target while they ask for
+/// less: above it they can do nothing but add.
+#[test]
+fn r5_a_pod_that_cannot_be_attributed_is_left_out_only_while_the_others_can_do_nothing_but_add() {
+    const GPU: &str = "DCGM_FI_DEV_GPU_UTIL";
+    let app = "app=isvc.llm-predictor";
+    let own = |target| ("llm-predictor", SM, target);
+    let cases: [BlindCase<'_>; 14] = [
+        ("above the target", 90.0, &[own(50.0)], app, None),
+        ("a thousandth above", 50.001, &[own(50.0)], app, None),
+        ("at the target: the HPA counts the missing one as 0 and removes", 50.0, &[own(50.0)], app, Some("target 50:")),
+        ("less than a thousandth above", 50.0004, &[own(50.0)], app, Some("target 50:")),
+        ("below", 10.0, &[own(50.0)], app, Some("target 50:")),
+        ("idle", 0.0, &[own(50.0)], app, Some("target 50:")),
+        ("nobody decides on it", 90.0, &[], app, Some("no HPA is known")),
+        ("an HPA that reads something else", 90.0, &[("llm-predictor", GPU, 50.0)], app, Some("no HPA is known")),
+        ("two that agree", 90.0, &[own(50.0), own(50.0)], app, None),
+        ("two that differ: above both", 90.0, &[own(50.0), own(80.0)], app, None),
+        ("two that differ: between them", 60.0, &[own(50.0), own(80.0)], app, Some("target 80:")),
+        ("another Deployment's HPA has no say", 60.0, &[own(50.0), ("other", SM, 95.0)], app, None),
+        (
+            "asked by another selector: all have",
+            60.0,
+            &[own(50.0), ("other", SM, 95.0)],
+            "app in (isvc.llm-predictor)",
+            Some("target 95:"),
+        ),
+        ("asked by another selector: above all", 97.0, &[own(50.0), ("other", SM, 95.0)], "app,app!=other", None),
+    ];
+    for (case, value, hpas, objects, refused) in cases {
+        let names = ["llm-predictor-0", "llm-predictor-1", "llm-predictor-2"];
+        let mut scene = Scene::new().service("llm-predictor").service("other").ready(&names);
+        for (i, (deployment, metric, target)) in hpas.iter().enumerate() {
+            scene = scene.hpa(&format!("hpa-{i}"), deployment, metric, *target);
+        }
+        let lines = [0, 1].map(|i| format!("SM llm-predictor-{i} card{i}#1 {value}"));
+        let scene = scene.page(&[&lines[0], &lines[1], "SM llm-predictor-2 c#1 0", "GPU - c 95"]);
+        let answer = list(&snapshot(&scene), "pods", objects, now());
+        if let Some(why) = refused {
+            let message = message(answer);
+            assert!(message.contains("llm-predictor-2: attribution failed: card c is 95% busy"), "{case}: {message}");
+            assert!(message.contains(why), "{case}: {message}");
+        } else {
+            assert_eq!(answer.unwrap().len(), 2, "{case}");
+            for unsynced in ["horizontalpodautoscalers", "deployments"] {
+                let mut scene = scene.clone();
+                scene.view.unsynced.insert(unsynced);
+                assert!(list(&snapshot(&scene), "pods", objects, now()).is_err(), "{case}: {unsynced} unknown");
+            }
+        }
+    }
 }
 
 #[test]
@@ -289,6 +351,36 @@ fn external_answers_one_item_for_each_service_and_nothing_if_one_is_unknown() {
     );
 }
 
+/// Nothing says of `shared` that it uses a GPU but what an exporter reported: no InferenceService, no GPU of its own, no HPA.
+#[test]
+fn a_service_that_only_its_readings_make_one_stays_in_the_external_list_when_its_exporter_restarts() {
+    let pods = |scene: Scene| scene.pod("shared-0", PodState::Ready, 0).pod("helper-0", PodState::Ready, 0);
+    let mut scene = pods(scene().service("shared").service("helper")).page(&["SM shared-0 z#1 20"]);
+    let both = external(&snapshot(&scene), SM, "").unwrap();
+    assert_eq!(both.iter().map(|(_, value)| value).sum::<f64>(), 66.75);
+    let mut remembered = BTreeSet::new();
+    remember(&mut remembered, &scene.readings(), &scene.view);
+    assert!(!remembered.contains(&key("helper")), "what never had a reading is no service");
+
+    scene.pages.pop();
+    scene.remembered = remembered.clone();
+    let why = message(external(&snapshot(&scene), SM, ""));
+    assert!(why.contains("services in prod: shared: no exporter reports it"), "never the sum of the others: {why}");
+    remember(&mut remembered, &scene.readings(), &scene.view);
+    assert!(remembered.contains(&key("shared")), "for as long as the Deployment exists");
+
+    let mut lost = scene.view.clone();
+    lost.deployments.clear();
+    lost.unsynced.insert("deployments");
+    remember(&mut remembered, &crate::attribution::Readings::default(), &lost);
+    assert!(remembered.contains(&key("shared")), "a watch that is broken says nothing about what exists");
+    scene.view.deployments.remove(&key("shared"));
+    remember(&mut remembered, &scene.readings(), &scene.view);
+    scene.remembered = remembered.clone();
+    assert_eq!(external(&snapshot(&scene), SM, "").unwrap().len(), 1);
+    assert!(!remembered.contains(&key("shared")), "and no longer");
+}
+
 #[test]
 fn other_namespaces_are_never_answered_from() {
     let snapshot = snapshot(&scene());
@@ -335,12 +427,13 @@ fn nothing_is_answered_about_what_is_not_listed_yet() {
 }
 
 #[test]
-fn every_family_is_listed_for_pods_and_nodes_and_every_statistic_for_services() {
+fn every_family_is_listed_for_pods_those_of_exporters_for_nodes_and_every_statistic_for_services() {
     let snapshot = snapshot(&Scene::new());
     let families = vocabulary().families.len();
     let metrics = snapshot.custom_metrics();
     let count = |name: &str| metrics.iter().filter(|metric| metric.resource.name == name).count();
-    assert_eq!((count("pods"), count("nodes")), (families, families));
+    let of_exporters = vocabulary().families.iter().filter(|family| !family.by_server).count();
+    assert_eq!((count("pods"), count("nodes")), (families, of_exporters));
     for services in ["inferenceservices", "deployments", "services"] {
         assert_eq!(count(services), families * 6);
     }
@@ -373,7 +466,8 @@ async fn r12_a_publisher_that_has_measured_nothing_answers_nothing() {
     scene.pages[0].measured = now;
     let batches: Vec<_> = scene.pages.iter().cloned().map(Arc::new).collect();
     let snapshot = |max_age| {
-        Snapshot::build(&batches, Arc::new(scene.view.clone()), Arc::new(vocabulary()), &scene.settings, now, max_age)
+        let (view, families) = (Arc::new(scene.view.clone()), Arc::new(vocabulary()));
+        Snapshot::build(&batches, view, families, &scene.settings, &scene.remembered, now, max_age)
     };
     publisher.publish(snapshot(Duration::from_mins(10)));
     assert_eq!(ask().await.unwrap().value.as_f64(), 33.5);

@@ -26,7 +26,7 @@ const fn family(kind: Kind, role: Option<Role>, help: &'static str, names: &'sta
 /// All of them.
 pub(crate) static BUILT_IN: &[BuiltIn] = {
     use Kind::{Counter, Gauge, Histogram, Share};
-    use Role::{GeneratedTokens, KvCache, PromptTokens, Running, Waiting};
+    use Role::{Finished, GeneratedTokens, KvCache, PromptTokens, Running, Waiting};
     &[
         family(Gauge, Some(Running), "Requests being computed", &["vllm:num_requests_running"]),
         family(Gauge, Some(Waiting), "Requests that wait for a place", &["vllm:num_requests_waiting"]),
@@ -39,6 +39,7 @@ pub(crate) static BUILT_IN: &[BuiltIn] = {
         ),
         family(Counter, Some(PromptTokens), "Prompt tokens per second", &["vllm:prompt_tokens_total"]),
         family(Counter, Some(GeneratedTokens), "Generated tokens per second", &["vllm:generation_tokens_total"]),
+        family(Counter, Some(Finished), "Requests finished per second", &["vllm:request_success_total"]),
         family(Histogram, None, "Mean time to the first token, s", &["vllm:time_to_first_token_seconds"]),
         family(
             Histogram,
@@ -52,6 +53,7 @@ pub(crate) static BUILT_IN: &[BuiltIn] = {
         family(Share, Some(KvCache), "Used share of the token pool, 0 to 1", &["sglang:token_usage"]),
         family(Counter, Some(PromptTokens), "Prompt tokens per second", &["sglang:prompt_tokens_total"]),
         family(Counter, Some(GeneratedTokens), "Generated tokens per second", &["sglang:generation_tokens_total"]),
+        family(Counter, Some(Finished), "Requests finished per second", &["sglang:num_requests_total"]),
         family(Histogram, None, "Mean time to the first token, s", &["sglang:time_to_first_token_seconds"]),
         family(
             Histogram,
@@ -65,6 +67,7 @@ pub(crate) static BUILT_IN: &[BuiltIn] = {
         // Histograms of tokens per request, whose `_sum` counts tokens. A request's tokens are added when it ends.
         family(Counter, Some(PromptTokens), "Prompt tokens per second", &["tgi_request_input_length_sum"]),
         family(Counter, Some(GeneratedTokens), "Generated tokens per second", &["tgi_request_generated_tokens_sum"]),
+        family(Counter, Some(Finished), "Requests finished per second", &["tgi_request_success"]),
         family(Histogram, None, "Mean time between two tokens, s", &["tgi_request_mean_time_per_token_duration"]),
         family(Histogram, None, "Mean time of a request, s", &["tgi_request_duration"]),
     ]

@@ -8,14 +8,17 @@
 //! - *unknown*: everything else. In particular, what other pods of the same service report is expected of each: they run
 //!   the same image.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
 use super::{Observation, Pod, PoolNodes, Room, Signal, Stage, Work, room::Nodes};
 use crate::{
     attribution::{PodReading, Readings, knows},
-    cluster::{self, ObjectKey, PodState, Service, View},
+    cluster::{self, ObjectKey, Resources, Service, View},
     config,
     gpu::{FamilyId, Vocabulary},
     reading::{Reading, Unknown, fresh},
@@ -47,16 +50,29 @@ pub struct Observer<'a> {
     now: Timestamp,
     services: HashMap<&'a ObjectKey, Service<'a>>,
     nodes: Nodes<'a>,
-    usual: Vec<FamilyId>,
+    utilization: Vec<FamilyId>,
+    roles: [Vec<FamilyId>; ROLES.len()],
 }
+
+const ROLES: [Role; 6] =
+    [Role::Running, Role::Waiting, Role::KvCache, Role::PromptTokens, Role::GeneratedTokens, Role::Finished];
+
+/// What is known of one pod, by family.
+type Families = BTreeMap<FamilyId, PodReading>;
 
 impl<'a> Observer<'a> {
     /// For observations at `now`.
     #[must_use]
     pub fn new(known: Known<'a>, now: Timestamp) -> Self {
-        let services = known.view.services().into_iter().map(|service| (&service.deployment.key, service)).collect();
-        let usual = UTILIZATION.iter().filter_map(|name| known.vocabulary.by_name(name)).collect();
-        Self { known, now, services, nodes: Nodes::of(known.view), usual }
+        let Known { view, vocabulary, .. } = known;
+        Self {
+            known,
+            now,
+            services: view.services().into_iter().map(|service| (&service.deployment.key, service)).collect(),
+            nodes: Nodes::of(view),
+            utilization: UTILIZATION.iter().filter_map(|name| vocabulary.by_name(name)).collect(),
+            roles: ROLES.map(|role| vocabulary.with_role(role).collect()),
+        }
     }
 
     /// The service behind that Deployment; `None` if there is no such Deployment. `utilization` is the family that the
@@ -68,34 +84,49 @@ impl<'a> Observer<'a> {
         pools: &[PoolNodes],
         utilization: Option<FamilyId>,
     ) -> Option<Observation> {
-        let divided = self.nodes.divide(pools);
         let service = self.services.get(deployment)?;
-        let offers = Offers::of(self, service, utilization);
-        let mut pods: Vec<Pod> =
-            [(&service.pending, Stage::Pending), (&service.starting, Stage::Starting), (&service.ready, Stage::Ready)]
-                .into_iter()
-                .flat_map(|(pods, stage)| pods.iter().map(move |pod| (&***pod, stage)))
-                .map(|(pod, stage)| {
-                    let pool = pod.node.as_ref().and_then(|node| self.nodes.pool(&divided, node));
-                    let work = if stage == Stage::Ready { offers.work(self, pod) } else { Work::default() };
-                    described(pod, stage, pool, work, self.now)
-                })
-                .collect();
+        self.nodes.divide(pools);
+        let families = |pod: &cluster::Pod| self.known.readings.pods.get(&pod.key).map(|families| &**families);
+        let ready: Vec<(&cluster::Pod, Option<&Families>)> =
+            service.ready.iter().map(|pod| (&***pod, families(pod))).collect();
+        let reported = |family: &FamilyId| {
+            ready.iter().any(|(_, families)| families.is_some_and(|families| families.contains_key(family)))
+        };
+        let utilization = match utilization {
+            Some(family) => Some(family).filter(reported),
+            None => self.utilization.iter().copied().find(reported),
+        };
+        let offers = Offers {
+            utilization,
+            roles: self.roles.each_ref().map(|families| families.iter().copied().find(reported)),
+        };
+        let working = ready.iter().map(|(pod, families)| (*pod, Stage::Ready, self.work(&offers, pod, *families)));
+        let starting = service.starting.iter().map(|pod| (&***pod, Stage::Starting, Work::default()));
+        let pending = service.pending.iter().map(|pod| (&***pod, Stage::Pending, Work::default()));
+        let mut pods: Vec<Pod> = working
+            .chain(starting)
+            .chain(pending)
+            .map(|(pod, stage, work)| {
+                let pool = pod.node.as_ref().and_then(|node| self.nodes.pool(pools, node));
+                described(pod, stage, pool, work, self.now)
+            })
+            .collect();
         pods.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let deployment = service.deployment;
         Some(Observation {
-            replicas: u32::try_from(service.deployment.replicas).unwrap_or(0),
+            replicas: u32::try_from(deployment.replicas).unwrap_or(0),
             pods,
-            room: self.room(pools, &divided, service),
+            room: self.room(pools, &deployment.requests),
             cluster_unknown: self.cluster_unknown(pools),
         })
     }
 
-    fn room(&self, pools: &[PoolNodes], divided: &[Option<usize>], service: &Service<'_>) -> Vec<Room> {
-        let View { partial, .. } = self.known.view;
-        if *partial || !knows(self.known.view, "nodes") || !knows(self.known.view, "pods") {
+    fn room(&mut self, pools: &[PoolNodes], pod: &Resources) -> Vec<Room> {
+        let view = self.known.view;
+        if view.partial || !knows(view, "nodes") || !knows(view, "pods") {
             return vec![Room::Unknown; pools.len()];
         }
-        self.nodes.room(pools, divided, &service.deployment.requests)
+        self.nodes.room(pools, pod)
     }
 
     fn cluster_unknown(&self, pools: &[PoolNodes]) -> Option<Arc<str>> {
@@ -106,10 +137,45 @@ impl<'a> Observer<'a> {
         Some(Unknown::ClusterUnknown(format!("{missing} are not listed")).to_string().into())
     }
 
-    fn reading(&self, pod: &ObjectKey, family: FamilyId) -> Option<&Reading> {
-        let families = self.known.readings.pods.get(pod)?;
-        families.get(&family).map(|PodReading { reading, cards: _ }| reading)
+    /// What a ready pod says of its work.
+    fn work(&self, offers: &Offers, pod: &cluster::Pod, families: Option<&Families>) -> Work {
+        let Known { readings, view: _, vocabulary: _, scrape } = self.known;
+        let exporters = !scrape.urls.is_empty() || !scrape.discover.is_empty();
+        // Nobody waits for the utilization of a pod without a GPU.
+        let expected = exporters && pod.gpus > 0;
+        let utilization = self.signal(families, offers.utilization, expected, "no exporter reports it");
+
+        let has = |family: &FamilyId| families.is_some_and(|families| families.contains_key(family));
+        let answered = readings.offer_nothing.contains_key(&pod.key) || self.roles.iter().flatten().any(has);
+        let expected = !answered && serving_url(&scrape.serving, pod).is_some();
+        let [running, waiting, kv_cache, prompt_tokens, generated_tokens, finished] = offers
+            .roles
+            .map(|family| self.signal(families, family, expected, "its model server has not been read yet"));
+        Work { utilization, running, waiting, kv_cache, prompt_tokens, generated_tokens, finished }
     }
+
+    /// One signal of one pod. `family`: what its service reports; `expected`: it should be there although nobody reports
+    /// it.
+    fn signal(&self, families: Option<&Families>, family: Option<FamilyId>, expected: bool, missing: &str) -> Signal {
+        let Some(family) = family else {
+            return if expected { Signal::Unknown(missing.into()) } else { Signal::NotOffered };
+        };
+        let Some(pod) = families.and_then(|families| families.get(&family)) else {
+            return Signal::Unknown("other pods of the service report it, and this one does not".into());
+        };
+        let still = |reading: &Reading| fresh(reading.clone()?, self.now, self.known.scrape.max_age());
+        match still(&pod.reading) {
+            Ok(measured) => Signal::Known { value: measured.value, at: measured.at },
+            Err(unknown) => Signal::Unknown(unknown.to_string().into()),
+        }
+    }
+}
+
+/// Which family of each kind the service's pods report: of several the first.
+#[derive(Debug)]
+struct Offers {
+    utilization: Option<FamilyId>,
+    roles: [Option<FamilyId>; ROLES.len()],
 }
 
 fn described(pod: &cluster::Pod, stage: Stage, pool: Option<usize>, work: Work, now: Timestamp) -> Pod {
@@ -125,73 +191,5 @@ fn described(pod: &cluster::Pod, stage: Stage, pool: Option<usize>, work: Work, 
         running: pod.running,
         ready_since: pod.ready_since.filter(|_| stage == Stage::Ready),
         work,
-    }
-}
-
-/// Which family of each kind the pods of one service report.
-#[derive(Debug)]
-struct Offers {
-    utilization: Option<FamilyId>,
-    roles: [Option<FamilyId>; ROLES.len()],
-}
-
-const ROLES: [Role; 5] = [Role::Running, Role::Waiting, Role::KvCache, Role::PromptTokens, Role::GeneratedTokens];
-
-impl Offers {
-    /// Of several families the first that some ready pod reports.
-    fn of(observer: &Observer<'_>, service: &Service<'_>, utilization: Option<FamilyId>) -> Self {
-        let reported = |family: &FamilyId| {
-            service
-                .ready
-                .iter()
-                .any(|pod| pod.state == PodState::Ready && observer.reading(&pod.key, *family).is_some())
-        };
-        Self {
-            utilization: match utilization {
-                Some(family) => Some(family).filter(reported),
-                None => observer.usual.iter().copied().find(reported),
-            },
-            roles: ROLES.map(|role| observer.known.vocabulary.with_role(role).find(reported)),
-        }
-    }
-
-    fn work(&self, observer: &Observer<'_>, pod: &cluster::Pod) -> Work {
-        let Self { utilization, roles } = self;
-        let config::Scrape { urls, discover, .. } = observer.known.scrape;
-        let exporters = !urls.is_empty() || !discover.is_empty();
-        // Nobody waits for the utilization of a pod without a GPU.
-        let expected = exporters && pod.gpus > 0;
-        let utilization = signal(observer, pod, *utilization, expected, "no exporter reports it");
-
-        let asked = observer.known.readings.offer_nothing.contains_key(&pod.key);
-        let answered = ROLES
-            .iter()
-            .zip(roles)
-            .any(|(_, family)| family.is_some_and(|family| observer.reading(&pod.key, family).is_some()));
-        let expected = !asked && !answered && serving_url(&observer.known.scrape.serving, pod).is_some();
-        let [running, waiting, kv_cache, prompt_tokens, generated_tokens] =
-            roles.map(|family| signal(observer, pod, family, expected, "its model server has not been read yet"));
-        Work { utilization, running, waiting, kv_cache, prompt_tokens, generated_tokens, finished: Signal::NotOffered }
-    }
-}
-
-/// One signal of one pod. `family`: what its service reports; `expected`: it should be there although nobody reports it.
-fn signal(
-    observer: &Observer<'_>,
-    pod: &cluster::Pod,
-    family: Option<FamilyId>,
-    expected: bool,
-    missing: &str,
-) -> Signal {
-    let Some(family) = family else {
-        return if expected { Signal::Unknown(missing.into()) } else { Signal::NotOffered };
-    };
-    let Some(reading) = observer.reading(&pod.key, family) else {
-        return Signal::Unknown(format!("other pods of the service report it; {missing}").into());
-    };
-    let still = |reading: &Reading| fresh(reading.clone()?, observer.now, observer.known.scrape.max_age());
-    match still(reading) {
-        Ok(measured) => Signal::Known { value: measured.value, at: measured.at },
-        Err(unknown) => Signal::Unknown(unknown.to_string().into()),
     }
 }

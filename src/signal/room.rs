@@ -6,7 +6,7 @@
 //! themselves: the room is an upper bound, and a pool with nodes that the service's pods do not tolerate is not one of its
 //! pools.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use apiservice::Selector;
 
@@ -33,8 +33,17 @@ impl PoolNodes {
 pub(super) struct Nodes<'a> {
     free: Vec<(&'a Node, Resources)>,
     by_name: HashMap<&'a str, usize>,
-    /// For each list of pools that was asked for: the pool of each node.
-    pools: HashMap<Vec<PoolNodes>, Arc<[Option<usize>]>>,
+    pools: HashMap<Vec<PoolNodes>, Divided>,
+}
+
+/// The nodes as one list of pools divides them. Policies share their pools mostly, services what their pods ask for, and
+/// the nodes are many: answers are kept.
+#[derive(Debug)]
+pub(super) struct Divided {
+    /// The pool of each node.
+    of_node: Vec<Option<usize>>,
+    /// Room by what a pod asks for.
+    room: HashMap<Resources, Vec<Room>>,
 }
 
 impl<'a> Nodes<'a> {
@@ -52,36 +61,39 @@ impl<'a> Nodes<'a> {
         Self { free, by_name, pools: HashMap::new() }
     }
 
-    /// Which pool each node is in. Policies share their pools mostly, and the nodes are many: the answer is kept.
-    pub(super) fn divide(&mut self, pools: &[PoolNodes]) -> Arc<[Option<usize>]> {
-        if let Some(known) = self.pools.get(pools) {
-            return Arc::clone(known);
+    /// Divides the nodes among the pools.
+    pub(super) fn divide(&mut self, pools: &[PoolNodes]) {
+        if !self.pools.contains_key(pools) {
+            let of_node = self.free.iter().map(|(node, _)| pools.iter().position(|pool| pool.has(node))).collect();
+            self.pools.insert(pools.to_vec(), Divided { of_node, room: HashMap::new() });
         }
-        let divided: Arc<[Option<usize>]> =
-            self.free.iter().map(|(node, _)| pools.iter().position(|pool| pool.has(node))).collect();
-        self.pools.insert(pools.to_vec(), Arc::clone(&divided));
-        divided
     }
 
-    /// The pool of the node of that name.
-    pub(super) fn pool(&self, divided: &[Option<usize>], node: &str) -> Option<usize> {
-        divided[*self.by_name.get(node)?]
+    /// The pool of the node of that name, of pools that were divided before.
+    pub(super) fn pool(&self, pools: &[PoolNodes], node: &str) -> Option<usize> {
+        self.pools.get(pools)?.of_node[*self.by_name.get(node)?]
     }
 
     /// How often `pod` fits, by pool.
-    pub(super) fn room(&self, pools: &[PoolNodes], divided: &[Option<usize>], pod: &Resources) -> Vec<Room> {
+    pub(super) fn room(&mut self, pools: &[PoolNodes], pod: &Resources) -> Vec<Room> {
+        let Some(Divided { of_node, room }) = self.pools.get_mut(pools) else {
+            return vec![Room::Unknown; pools.len()];
+        };
+        if let Some(known) = room.get(pod) {
+            return known.clone();
+        }
         let mut counts = vec![0_u64; pools.len()];
-        for ((node, free), pool) in self.free.iter().zip(divided) {
+        for ((node, free), pool) in self.free.iter().zip(of_node) {
             if let Some(pool) = pool
                 && node.open
             {
                 counts[*pool] = counts[*pool].saturating_add(free.fits(pod));
             }
         }
-        let room = |(pool, count): (&PoolNodes, u64)| {
+        let rooms = pools.iter().zip(counts).map(|(pool, count)| {
             let count = u32::try_from(count).unwrap_or(u32::MAX);
             if pool.elastic { Room::Elastic(count) } else { Room::Fixed(count) }
-        };
-        pools.iter().zip(counts).map(room).collect()
+        });
+        room.entry(pod.clone()).or_insert(rooms.collect()).clone()
     }
 }

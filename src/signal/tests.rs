@@ -69,7 +69,13 @@ fn pods_come_by_name_with_their_stages_times_and_work() {
         .page(&["SM llm-predictor-a a#1 40", "SM llm-predictor-b b#2 99"])
         .server(
             "llm-predictor-a",
-            &[(RUNNING, 7.0), (WAITING, 2.0), (CACHE, 0.5), ("vllm:prompt_tokens_per_second", 900.0)],
+            &[
+                (RUNNING, 7.0),
+                (WAITING, 2.0),
+                (CACHE, 0.5),
+                ("vllm:prompt_tokens_per_second", 900.0),
+                ("vllm:request_success_per_second", 1.5),
+            ],
         );
     let observation = seen(&scene);
     let pods: Vec<_> = observation.pods.iter().map(|pod| (&*pod.name, &*pod.uid, pod.stage)).collect();
@@ -85,6 +91,7 @@ fn pods_come_by_name_with_their_stages_times_and_work() {
     assert_eq!(ready.work.utilization, known(40.0));
     assert_eq!((&ready.work.running, &ready.work.waiting), (&known(7.0), &known(2.0)));
     assert_eq!((&ready.work.kv_cache, &ready.work.prompt_tokens), (&known(0.5), &known(900.0)));
+    assert_eq!(ready.work.finished, known(1.5));
     assert_eq!(ready.work.generated_tokens, Signal::NotOffered, "its page has no such family, and nobody else's");
     assert_eq!((ready.created, ready.scheduled, ready.running), (ago(3700), Some(ago(3650)), Some(ago(3590))));
     assert_eq!(ready.ready_since, Some(ago(3500)));

@@ -36,6 +36,7 @@ pub struct Vllm {
     pub kv_cache: f64,
     prompt_tokens: u64,
     generated_tokens: u64,
+    finished: u64,
     first_token: Histogram,
     inter_token: Histogram,
     request: Histogram,
@@ -66,6 +67,7 @@ impl Vllm {
             kv_cache: 0.0,
             prompt_tokens: 0,
             generated_tokens: 0,
+            finished: 0,
             first_token: Histogram::default(),
             inter_token: Histogram::default(),
             request: Histogram::default(),
@@ -79,6 +81,7 @@ impl Vllm {
         let gaps = generated_tokens.saturating_sub(1);
         self.prompt_tokens += requests * prompt_tokens;
         self.generated_tokens += requests * generated_tokens;
+        self.finished += requests;
         self.first_token.add(first_token, requests);
         self.inter_token.add(PER_TOKEN, requests * gaps);
         self.request.add(first_token + PER_TOKEN * gaps as f64, requests);
@@ -110,6 +113,11 @@ impl Page<'_> {
         self.gauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", kv_cache);
         self.counter("vllm:prompt_tokens", "Number of prefill tokens processed.", prompt_tokens as f64);
         self.counter("vllm:generation_tokens", "Number of generation tokens processed.", generated_tokens as f64);
+        self.head("vllm:request_success_total", "Count of successfully processed requests.", "counter");
+        for (reason, count) in [("stop", self.server.finished), ("length", 0), ("abort", 0)] {
+            let labels = format!("engine=\"0\",finished_reason=\"{reason}\",model_name=\"{}\"", self.server.model);
+            self.line("vllm:request_success_total", &labels, count as f64);
+        }
         for (name, help, histogram) in [
             ("vllm:time_to_first_token_seconds", "Histogram of time to first token in seconds.", first_token),
             ("vllm:inter_token_latency_seconds", "Histogram of inter-token latency in seconds.", inter_token),

@@ -27,7 +27,7 @@ pub struct Measured {
     pub store: Arc<Store>,
     /// The present time.
     pub clock: Clock,
-    /// Most pods with series of their own.
+    /// Most services, and most pods, with series of their own.
     pub series: usize,
 }
 
@@ -59,7 +59,8 @@ type Row = (Vec<(&'static str, Arc<str>)>, f64);
 const UNIT: &str = "in the unit of the metric: percent 0 to 100, MiB, a count, a share 0 to 1, per second, or seconds";
 
 /// Writes all readings that are fresh `now` (R2: a snapshot that is not replaced goes stale here as it does in the APIs),
-/// and why the others are unknown; at most `limit` pods get series of their own, and their cards with them.
+/// and why the others are unknown; at most `limit` services get series of their own, and at most `limit` pods with their cards
+/// (R22). What is beyond is counted.
 ///
 /// # Errors
 /// The writer's.
@@ -72,8 +73,9 @@ pub fn encode_readings(
 ) -> std::fmt::Result {
     let gauge = MetricType::Gauge;
     let still = |reading: &Reading| reading.clone().and_then(|measured| fresh(measured, now, max_age));
+    let none = || Vec::<(&'static str, Arc<str>)>::new();
     let mut rows = Rows::default();
-    for (key, service) in &readings.services {
+    for (key, service) in readings.services.iter().take(limit) {
         let isvc = service.inference_service.clone().unwrap_or_default();
         let labels = |metric: &Arc<str>| {
             let mut labels = object("deployment", key);
@@ -111,12 +113,10 @@ pub fn encode_readings(
             }
         }
     }
-    let hidden = readings.pods.len().saturating_sub(limit);
-    let failures = readings.attribution_failures.iter().map(|((target, card), device)| {
+    let hidden = |all: usize| [(none(), all.saturating_sub(limit) as f64)];
+    let failures = readings.attribution_failures.iter().take(limit).map(|((target, card), device)| {
         (vec![("target", Arc::clone(&target.0)), ("uuid", Arc::clone(&card.uuid))], *device)
     });
-    let none = || Vec::<(&'static str, Arc<str>)>::new();
-
     let Rows { services, pods, cards, service_pods, missing } = rows;
     let help = format!("Mean over the ready pods of a service, {UNIT}; absent while unknown");
     family(encoder, gauge, "tidegate_service_reading", &help, services.values)?;
@@ -135,7 +135,9 @@ pub fn encode_readings(
     let help = format!("What a pod's processes read on one card, {UNIT}; absent while unknown");
     family(encoder, gauge, "tidegate_card_reading", &help, cards)?;
     let help = "Pods that have readings but no series of their own here, beyond telemetry.series";
-    family(encoder, gauge, "tidegate_hidden_pods", help, [(none(), hidden as f64)])?;
+    family(encoder, gauge, "tidegate_hidden_pods", help, hidden(readings.pods.len()))?;
+    let help = "Services that have no series of their own here, beyond telemetry.series";
+    family(encoder, gauge, "tidegate_hidden_services", help, hidden(readings.services.len()))?;
     let help = "Samples that name no pod, or one that does not exist";
     family(encoder, gauge, "tidegate_unattributed_samples", help, [(none(), readings.unattributed as f64)])?;
     let help = "Utilization of a card that is busy while every pod on it reads 0: its pods are unknown";
@@ -196,6 +198,7 @@ fn reason(unknown: &Unknown) -> &'static str {
         Unknown::NoReadyPods => "no_ready_pods",
         Unknown::Coverage { .. } => "coverage",
         Unknown::AmbiguousTarget { .. } => "ambiguous_target",
+        Unknown::BlindSelection { .. } => "blind_selection",
         Unknown::ClusterUnknown(_) => "cluster_unknown",
         Unknown::NoPage(_) => "no_page",
         Unknown::NoRate(_) => "no_rate",
@@ -277,6 +280,8 @@ fn bad_line(reason: BadLine) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use prometheus_client::registry::Registry;
 
     use super::*;
@@ -288,22 +293,47 @@ mod tests {
 
     /// The page at that age of a snapshot that is not replaced any more.
     fn shown(age: Duration) -> String {
+        show(Scene::new().service("llm").ready(&["llm-0"]), &["SM llm-0 a#1 50"], age, 10)
+    }
+
+    fn show(mut scene: Scene, lines: &[&str], age: Duration, series: usize) -> String {
         let clock = Clock::start();
         let then = clock.now() - age;
-        let batch = Batch { measured: then, ..page(&["SM llm-0 a#1 50"]) };
-        let mut scene = Scene::new().service("llm").ready(&["llm-0"]);
-        scene.pages.push(batch);
+        scene.pages.push(Batch { measured: then, ..page(lines) });
         let batches: Vec<_> = scene.pages.iter().cloned().map(Arc::new).collect();
         let vocabulary = Arc::new(vocabulary());
         let mut view = scene.view;
-        let pod = Arc::make_mut(view.pods.values_mut().next().unwrap());
-        (pod.started, pod.ready_since) = (None, None);
+        for pod in view.pods.values_mut().map(Arc::make_mut) {
+            (pod.started, pod.ready_since) = (None, None);
+        }
         let publisher = Arc::new(Publisher::new(Arc::clone(&vocabulary), clock));
         let view = Arc::new(view);
-        publisher.publish(Snapshot::build(&batches, view, vocabulary, &scene.settings, then, MAX_AGE));
+        let none = BTreeSet::new();
+        publisher.publish(Snapshot::build(&batches, view, vocabulary, &scene.settings, &none, then, MAX_AGE));
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Measured { publisher, store: Arc::new(Store::new()), clock, series: 10 }));
+        registry.register_collector(Box::new(Measured { publisher, store: Arc::new(Store::new()), clock, series }));
         apiservice::metrics::page(&registry, "").1
+    }
+
+    #[test]
+    fn r22_services_and_pods_beyond_the_limit_are_counted_and_not_shown() {
+        let scene = Scene::new().service("a").service("b").service("c").ready(&["a-0", "b-0", "c-0"]);
+        let page = show(scene, &["SM a-0 a#1 10", "SM b-0 b#1 20", "SM c-0 c#1 30"], Duration::ZERO, 2);
+        let series = |name: &str| page.lines().filter(|line| line.starts_with(&format!("{name}{{"))).count();
+        for (name, count) in [
+            ("tidegate_service_reading", 2),
+            ("tidegate_service_reading_age_seconds", 2),
+            ("tidegate_service_missing_pods", 2),
+            ("tidegate_service_pods", 2 * 3),
+            ("tidegate_pod_reading", 2),
+            ("tidegate_card_reading", 2),
+        ] {
+            assert_eq!(series(name), count, "{name} in {page}");
+        }
+        for hidden in ["tidegate_hidden_pods", "tidegate_hidden_services"] {
+            let one = |line: &str| line.starts_with(hidden) && line.ends_with(" 1.0");
+            assert!(page.lines().any(one), "{hidden} in {page}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! page has 264 recognized samples. Half of the pods belong to services of 1,000 pods, half to services of 10. Queries go
 //! through all of `apiservice`'s routes, without TLS, authentication and authorization.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use divan::{Bencher, black_box, counter::BytesCount};
@@ -14,11 +14,12 @@ use tidegate::{
     attribution::{Readings, attribute},
     clock::Clock,
     cluster::{Autoscaler, Deployment, Node, ObjectKey, PageHint, Phase, Pod, PodState, Resources, View},
-    config::Aggregate,
+    config::{self, Aggregate},
     exposition::{Format, Limits},
     gpu::{Vocabulary, page},
     publish::{Publisher, Snapshot},
     scrape::{Batch, TargetId},
+    signal::{Known, Observer, PoolNodes},
 };
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
@@ -172,7 +173,8 @@ impl Cluster {
     }
 
     fn attribute(&self) -> Readings {
-        attribute(&self.batches, &self.view, &self.vocabulary, &Aggregate::default(), self.now, MAX_AGE)
+        let none = BTreeSet::new();
+        attribute(&self.batches, &self.view, &self.vocabulary, &Aggregate::default(), &none, self.now, MAX_AGE)
     }
 }
 
@@ -182,6 +184,26 @@ fn attribute_1000_nodes_with_8_cards(bencher: Bencher<'_, '_>) {
     let readings = cluster.attribute();
     assert_eq!((readings.pods.len(), readings.services.len(), readings.unattributed), (NODES * CARDS, 404, 0));
     bencher.bench_local(|| black_box(&cluster).attribute());
+}
+
+/// What the engine is told in one tick about 404 services with 8,000 pods on 1,000 nodes in two pools.
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn observe_404_services(bencher: Bencher<'_, '_>) {
+    let cluster = Cluster::new();
+    let readings = cluster.attribute();
+    let pool = |nodes: &str| PoolNodes { nodes: nodes.parse().expect("a selector"), elastic: true };
+    let (scrape, pools) = (config::Scrape::default(), [pool("pool=onprem"), pool("!pool")]);
+    let known = Known { readings: &readings, view: &cluster.view, vocabulary: &cluster.vocabulary, scrape: &scrape };
+    let tick = || {
+        let mut observer = Observer::new(known, cluster.now);
+        let services = readings.services.keys();
+        services
+            .filter_map(|deployment| observer.observe(deployment, &pools, None))
+            .map(|o| o.pods.len())
+            .sum::<usize>()
+    };
+    assert_eq!(tick(), NODES * CARDS);
+    bencher.bench_local(tick);
 }
 
 /// Asks the routes; returns the body. `expected` items are in it.

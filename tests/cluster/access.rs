@@ -1,15 +1,13 @@
 //! Who may read what.
 
 use k8s_openapi::api::{
-    authentication::v1::TokenRequest,
     core::v1::ServiceAccount,
     rbac::v1::{Role, RoleBinding},
 };
-use kube::api::PostParams;
 use serde_json::json;
 
 use super::{
-    adapter,
+    account, adapter,
     namespace::Namespace,
     raw::{direct, direct_url, pods_path},
     wait::eventually,
@@ -29,16 +27,7 @@ async fn reader(namespace: &Namespace) -> String {
             "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": namespace.name}],
         }))
         .await;
-    let request: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": []}})).unwrap();
-    let accounts = namespace.api::<ServiceAccount>();
-    accounts
-        .create_token_request("reader", &PostParams::default(), &request)
-        .await
-        .unwrap()
-        .status
-        .unwrap()
-        .token
-        .unwrap()
+    account::token(&namespace.client, &namespace.name, "reader").await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{
+    account,
     controlplane::{ControlPlane, shared},
-    kubectl,
     process::{Part, free_ports},
     raw::get as get_raw,
     wait::{eventually, eventually_or_error},
@@ -51,7 +51,7 @@ pub struct Adapter {
     plane: &'static ControlPlane,
     process: Mutex<Option<Part>>,
     /// A copy: whoever builds meanwhile does not change what is tested.
-    program: PathBuf,
+    pub program: PathBuf,
     /// Port of the metrics APIs on 127.0.0.1.
     pub port: u16,
     /// Port of its own metrics on 127.0.0.1.
@@ -116,10 +116,9 @@ impl Adapter {
         fs::copy(env!("CARGO_BIN_EXE_tidegate"), &program).map_err(|error| error.to_string())?;
         let names = [&format!("{SERVICE}.{NAMESPACE}.svc"), "localhost", "127.0.0.1"];
         let certificate = plane.authority.issue(SERVICE, &[], &names).write(folder, "tidegate");
-        plane.kubeconfig("tidegate-adapter", "tidegate-adapter", &[]);
         fs::write(folder.join("tidegate.yaml"), config(folder, port, telemetry, webhook))
             .map_err(|error| error.to_string())?;
-        kubectl::create(plane, include_str!("adapter_rbac.yaml")).await?;
+        account::create(plane).await?;
         let process = Mutex::new(None);
         let this = Self { plane, process, program, port, telemetry, webhook, certificate, calm: RwLock::new(()) };
         this.start()?;
@@ -195,7 +194,8 @@ fn config(folder: &Path, port: u16, telemetry: u16, webhook: u16) -> String {
     format!(
         "scrape:\n  interval: 1s\n  timeout: 900ms\n  maxAge: 4s\n  pageBytes: 4MiB\n  discover:\n  \
          - {{selector: '{EXPORTER_LABEL}={UNTRUSTED}', port: {EXPORTER_PORT}}}\n  \
-         - {{selector: '{EXPORTER_LABEL}={TRUSTED}', port: {EXPORTER_PORT}, access: {{honorTimestamps: true}}}}\n\
+         - {{selector: '{EXPORTER_LABEL}={TRUSTED}', port: {EXPORTER_PORT}, access: {{honorTimestamps: true}}}}\n  \
+         - {{preset: tidegate-agent}}\n\
          serve:\n  listen: 127.0.0.1:{port}\n  tlsCertFile: {folder}/tidegate.crt\n  tlsKeyFile: {folder}/tidegate.key\n  \
          serviceNamespace: {NAMESPACE}\n  serviceName: {SERVICE}\n\
          burst:\n  webhookListen: 127.0.0.1:{webhook}\n\

@@ -1,4 +1,4 @@
-//! The one control plane of this test binary: started by the first test that needs it, gone with the process.
+//! The control planes of this test binary: each started by the first test that needs it, gone with the process.
 
 use std::{
     fs,
@@ -36,23 +36,43 @@ pub struct ControlPlane {
     server: String,
 }
 
+/// How much of a control plane runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// Everything that moves pods.
+    Whole,
+    /// etcd and kube-apiserver, with an audit log: nothing happens but what a test does.
+    ApiServer,
+}
+
 /// The shared control plane, or a panic that says why there is none and what to do.
 pub fn shared() -> &'static ControlPlane {
     static SHARED: OnceLock<Result<ControlPlane, String>> = OnceLock::new();
-    let outcome = SHARED.get_or_init(|| {
+    get(&SHARED, Extent::Whole)
+}
+
+/// An API server alone, for tests that need the objects of cluster scope to themselves. What service accounts ask of it is in
+/// `audit.log`.
+pub fn api_server() -> &'static ControlPlane {
+    static ALONE: OnceLock<Result<ControlPlane, String>> = OnceLock::new();
+    get(&ALONE, Extent::ApiServer)
+}
+
+fn get(cell: &'static OnceLock<Result<ControlPlane, String>>, extent: Extent) -> &'static ControlPlane {
+    let outcome = cell.get_or_init(|| {
         // kube and reqwest are told once which provider of cryptography they use.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // On a thread of its own: the caller may be inside a runtime, and the starting needs one to itself.
-        std::thread::spawn(start).join().unwrap_or_else(|_| Err("starting it panicked".into()))
+        std::thread::spawn(move || start(extent)).join().unwrap_or_else(|_| Err("starting it panicked".into()))
     });
     outcome.as_ref().unwrap_or_else(|error| panic!("there is no control plane to test on: {error}"))
 }
 
-fn start() -> Result<ControlPlane, String> {
+fn start(extent: Extent) -> Result<ControlPlane, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let mut outcome = Err(String::new());
     for attempt in 0..ATTEMPTS {
-        outcome = runtime.block_on(ControlPlane::start(attempt));
+        outcome = runtime.block_on(ControlPlane::start(extent, attempt));
         if outcome.as_ref().err().is_none_or(|error| !error.contains("address already in use")) {
             break;
         }
@@ -61,8 +81,9 @@ fn start() -> Result<ControlPlane, String> {
 }
 
 impl ControlPlane {
-    async fn start(attempt: usize) -> Result<Self, String> {
-        let scratch = Scratch::new(&format!("{}-{attempt}", std::process::id()))?;
+    async fn start(extent: Extent, attempt: usize) -> Result<Self, String> {
+        let name = if extent == Extent::Whole { "whole" } else { "api-server" };
+        let scratch = Scratch::new(&format!("{}-{name}-{attempt}", std::process::id()))?;
         let folder = scratch.path.clone();
         let [etcd, etcd_peer, api, controllers, scheduler] = free_ports();
         let ports = parts::Ports { etcd, etcd_peer, api, controllers, scheduler };
@@ -78,7 +99,8 @@ impl ControlPlane {
         kwok::write_stages(&bin, &folder)?;
 
         plane.run("etcd", &parts::etcd(&folder, ports))?;
-        plane.run("kube-apiserver", &parts::kube_apiserver(&folder, ports))?;
+        let audit = if extent == Extent::ApiServer { parts::audit(&folder)? } else { Vec::new() };
+        plane.run("kube-apiserver", &[parts::kube_apiserver(&folder, ports), audit].concat())?;
         let client = plane.client().await?;
         eventually_or_error("kube-apiserver to be ready", async || {
             plane.alive()?;
@@ -90,6 +112,9 @@ impl ControlPlane {
         // Before the controllers: they look but twice a minute for kinds that they did not find.
         kubectl::create(&plane, include_str!("inferenceservice_crd.yaml")).await?;
         kubectl::create(&plane, include_str!("fleet_crd.yaml")).await?;
+        if extent == Extent::ApiServer {
+            return Ok(plane);
+        }
         plane.run("kube-controller-manager", &parts::kube_controller_manager(&folder, ports))?;
         plane.run("kube-scheduler", &parts::kube_scheduler(&folder, ports))?;
         plane.run("kwok", &parts::kwok(&folder))?;
@@ -133,15 +158,23 @@ impl ControlPlane {
     /// Writes a kubeconfig `NAME.yaml` for a user with these groups, and returns its path.
     pub fn kubeconfig(&self, name: &str, user: &str, groups: &[&str]) -> PathBuf {
         let (cert, key) = self.authority.issue(user, groups, &[]).write(self.folder(), name);
+        let user = format!("client-certificate: '{}', client-key: '{}'", cert.display(), key.display());
+        self.write_kubeconfig(name, &user)
+    }
+
+    /// Writes a kubeconfig `NAME.yaml` for whoever has this token, and returns its path.
+    pub fn token_kubeconfig(&self, name: &str, token: &str) -> PathBuf {
+        self.write_kubeconfig(name, &format!("token: '{token}'"))
+    }
+
+    fn write_kubeconfig(&self, name: &str, user: &str) -> PathBuf {
         let config = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
              clusters: [{{name: test, cluster: {{server: '{}', certificate-authority: '{}'}}}}]\n\
-             users: [{{name: test, user: {{client-certificate: '{}', client-key: '{}'}}}}]\n\
+             users: [{{name: test, user: {{{user}}}}}]\n\
              contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n",
             self.server,
             self.folder().join("ca.crt").display(),
-            cert.display(),
-            key.display()
         );
         let path = self.folder().join(format!("{name}.yaml"));
         fs::write(&path, config).expect("the scratch folder can be written");

@@ -3,6 +3,9 @@
 //! exporter's last value as fresh for up to five minutes.
 
 use futures::future::join_all;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
 use tidegate::{
     clock::Clock,
     sim::exporter::{Fault, OddValue},
@@ -11,7 +14,8 @@ use tidegate::{
 use super::{
     adapter,
     namespace::Namespace,
-    workload::{Exporters, HPA_WOULD_HAVE_ACTED, Load, Workload},
+    timeline::Moment,
+    workload::{AUTOSCALER, Exporters, HPA_WOULD_HAVE_ACTED, Load, Workload},
 };
 
 struct Row {
@@ -111,6 +115,31 @@ async fn while_one_of_two_exporters_is_dead_the_idleness_that_the_other_reports_
 
     workload.set_fault_of(1, Fault::None);
     timeline.until("one replica once all is known", |m| m.replicas == 1).await.unwrap();
+    drop(workload);
+    namespace.finish().await;
+}
+
+/// R5: what nobody can attribute stops removal, and does not stop growth that the other pods ask for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_one_pod_of_three_cannot_be_attributed_the_hpa_removes_nothing_and_still_grows() {
+    let _adapter = adapter::running().await;
+    let namespace = Namespace::new("one-blind").await;
+    let workload = Workload::arena(&namespace, 3, 3, Load::Each(48.0)).await.unwrap();
+    let four = Patch::Merge(json!({"spec": {"maxReplicas": 4}}));
+    namespace.api::<HorizontalPodAutoscaler>().patch(AUTOSCALER, &PatchParams::default(), &four).await.unwrap();
+    let timeline = workload.timeline();
+    timeline.until("the HPA reads 48 %", |m| m.active && m.value.as_deref() == Some("48")).await.unwrap();
+
+    workload.set_fault_of(2, Fault::ZeroAttribution);
+    workload.set_load(Load::Each(30.0));
+    let frozen = |m: &Moment| !m.active && m.message.contains("attribution failed");
+    timeline.until("the HPA's condition says why", frozen).await.unwrap();
+    timeline.holds("frozen below the target", HPA_WOULD_HAVE_ACTED, frozen).await.unwrap();
+    timeline.all("three replicas so far", |m| m.replicas == 3).unwrap();
+
+    workload.set_load(Load::Each(90.0));
+    timeline.until("a fourth replica", |m| m.replicas == 4).await.unwrap();
+    timeline.all("never fewer", |m| m.replicas >= 3).unwrap();
     drop(workload);
     namespace.finish().await;
 }

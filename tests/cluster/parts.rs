@@ -1,6 +1,6 @@
 //! Which programs make up the control plane, and with which flags they run on one machine without a network.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 /// The flags of each part, for one data folder. Files that they name are written by `controlplane`.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +68,15 @@ pub fn kube_apiserver(folder: &Path, ports: Ports) -> Vec<String> {
             "allow-privileged",
         ],
     )
+}
+
+/// Every request of a service account goes to `audit.log`, without bodies, once it is answered; long ones once they begin.
+pub fn audit(folder: &Path) -> Result<Vec<String>, String> {
+    const POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n\
+                          - {level: Metadata, userGroups: ['system:serviceaccounts']}\n- {level: None}\n";
+    let policy = folder.join("audit-policy.yaml");
+    fs::write(&policy, POLICY).map_err(|error| format!("{}: {error}", policy.display()))?;
+    Ok(flags(folder, &["audit-policy-file=DIR/audit-policy.yaml", "audit-log-path=DIR/audit.log"]))
 }
 
 /// The HPA looks every 2 s and forgets a peak after 10 s, instead of 15 s and 300 s: the same code, in a test's time.

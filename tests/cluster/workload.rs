@@ -101,9 +101,7 @@ impl<'a> Workload<'a> {
         exporters: impl Into<Exporters>,
         load: Load,
     ) -> Result<Workload<'a>, String> {
-        let objects = include_str!("arena_qwen_chat.yaml")
-            .replace("namespace: default", &format!("namespace: {}", namespace.name));
-        kubectl::create(namespace.plane, &objects).await?;
+        create_arena(namespace).await?;
         Self::deploy(namespace, replicas, exporters, load).await
     }
 
@@ -177,6 +175,13 @@ impl<'a> Workload<'a> {
     pub fn timeline(&self) -> Timeline {
         Timeline::watch(&self.namespace.client, &self.namespace.name, DEPLOYMENT, AUTOSCALER)
     }
+}
+
+/// The InferenceService and the HPA that arena creates for the seed's command.
+pub async fn create_arena(namespace: &Namespace) -> Result<(), String> {
+    let objects =
+        include_str!("arena_qwen_chat.yaml").replace("namespace: default", &format!("namespace: {}", namespace.name));
+    kubectl::create(namespace.plane, &objects).await.map(drop)
 }
 
 impl Drop for Workload<'_> {
@@ -294,6 +299,7 @@ async fn follow(api: Api<Pod>, namespace: String, stage: Arc<Stage>) {
     }
 }
 
+/// A pod that serves.
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready =

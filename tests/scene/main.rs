@@ -7,6 +7,7 @@
 #[expect(dead_code, unused_imports, reason = "the cluster tests use the rest of their harness")]
 #[path = "../cluster"]
 mod cluster {
+    pub mod account;
     pub mod adapter;
     pub mod controlplane;
     pub mod kubectl;

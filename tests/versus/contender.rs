@@ -1,14 +1,17 @@
 //! What is compared: prometheus-adapter as it comes, prometheus-adapter with raised client limits, and Tidegate.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::{
     cluster::{
+        account,
         adapter::{EXPORTER_LABEL, EXPORTER_PORT},
-        kubectl,
         process::{Part, free_ports},
     },
     prometheus::Prometheus,
@@ -66,14 +69,14 @@ impl Kind {
 impl Contender {
     /// Starts all three.
     pub async fn start_all(scene: &Scene<'_>, prometheus: &Prometheus) -> Result<Vec<Self>, String> {
-        kubectl::create(scene.plane, include_str!("../cluster/adapter_rbac.yaml")).await?;
-        Kind::ALL.into_iter().map(|kind| Self::start(kind, scene, prometheus)).collect()
+        let account = account::create(scene.plane).await?;
+        Kind::ALL.into_iter().map(|kind| Self::start(kind, scene, prometheus, &account)).collect()
     }
 
-    fn start(kind: Kind, scene: &Scene<'_>, prometheus: &Prometheus) -> Result<Self, String> {
+    fn start(kind: Kind, scene: &Scene<'_>, prometheus: &Prometheus, account: &Path) -> Result<Self, String> {
         let [port] = free_ports();
         let (program, arguments) = match kind {
-            Kind::Tidegate => tidegate(scene, port)?,
+            Kind::Tidegate => tidegate(scene, port, account)?,
             Kind::IncumbentDefault => incumbent(scene, kind, port, &prometheus.url, &[])?,
             Kind::IncumbentRaised => {
                 incumbent(scene, kind, port, &prometheus.url, &["--client-qps=1000", "--client-burst=1000"])?
@@ -138,7 +141,7 @@ fn incumbent(
 }
 
 /// Program, flags and files of Tidegate: its defaults, but for the scrape interval.
-fn tidegate(scene: &Scene<'_>, port: u16) -> Result<(PathBuf, Vec<String>), String> {
+fn tidegate(scene: &Scene<'_>, port: u16, account: &Path) -> Result<(PathBuf, Vec<String>), String> {
     let folder = scene.plane.folder();
     let program = folder.join("tidegate-program");
     // A copy: whoever builds meanwhile does not change what is measured.
@@ -155,9 +158,8 @@ fn tidegate(scene: &Scene<'_>, port: u16) -> Result<(PathBuf, Vec<String>), Stri
     );
     let file = folder.join("tidegate-config.yaml");
     fs::write(&file, config).map_err(|error| error.to_string())?;
-    let kubeconfig = scene.plane.kubeconfig("tidegate-adapter", "tidegate-adapter", &[]);
-    let flag = |name: &str, value: PathBuf| [name.to_owned(), value.display().to_string()];
-    let arguments = [&["adapter".to_owned()][..], &flag("--config", file), &flag("--kubeconfig", kubeconfig)].concat();
+    let flag = |name: &str, value: &Path| [name.to_owned(), value.display().to_string()];
+    let arguments = [&["adapter".to_owned()][..], &flag("--config", &file), &flag("--kubeconfig", account)].concat();
     Ok((program, arguments))
 }
 

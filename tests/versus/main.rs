@@ -14,6 +14,7 @@ use tokio::time::Instant;
 #[expect(dead_code, unused_imports, reason = "the cluster tests use the rest of their harness")]
 #[path = "../cluster"]
 mod cluster {
+    pub mod account;
     pub mod adapter;
     pub mod controlplane;
     pub mod kubectl;

@@ -20,7 +20,7 @@ pub struct Peer {
 }
 
 /// What the presented chain proves under one trust.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Proof {
     /// Whether the holder is a front proxy whose headers count, or why not.
     pub(super) proxy: Result<(), String>,
@@ -32,7 +32,7 @@ pub(super) struct Proof {
 struct Proven {
     trust: Arc<Trust>,
     at: Instant,
-    proof: Proof,
+    proof: Arc<Proof>,
 }
 
 impl Peer {
@@ -57,17 +57,17 @@ impl Peer {
     }
 
     /// What the chain proves now, remembered for a moment for as long as the trust stays the same.
-    pub(super) fn proof(&self, trust: &Arc<Trust>) -> Proof {
+    pub(super) fn proof(&self, trust: &Arc<Trust>) -> Arc<Proof> {
         let now = Instant::now();
         let mut proven = self.proven.lock();
         if let Some(kept) = proven.as_ref()
             && Arc::ptr_eq(&kept.trust, trust)
             && now.duration_since(kept.at) < BELIEVED
         {
-            return kept.proof.clone();
+            return Arc::clone(&kept.proof);
         }
-        let proof = self.prove(trust, UnixTime::now());
-        *proven = Some(Proven { trust: Arc::clone(trust), at: now, proof: proof.clone() });
+        let proof = Arc::new(self.prove(trust, UnixTime::now()));
+        *proven = Some(Proven { trust: Arc::clone(trust), at: now, proof: Arc::clone(&proof) });
         proof
     }
 

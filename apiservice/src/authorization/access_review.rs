@@ -78,13 +78,14 @@ impl AccessReviewer {
         };
         let User { name, uid, groups, extra } = user;
         let spec = Spec { resource_attributes, non_resource_attributes, user: name, groups, extra, uid };
-        let spec = serde_json::to_value(&spec).map_err(|error| LookupError::failed(&error))?;
-        let key = Key::of(spec.to_string().as_bytes());
-        self.answers.get(key, || review(self.client.clone(), spec)).await
+        let question = serde_json::to_vec(&spec).map_err(|error| LookupError::failed(&error))?;
+        self.answers.get(Key::of(&question), || review(self.client.clone(), question)).await
     }
 }
 
-async fn review(client: Client, spec: serde_json::Value) -> Result<Verdict, LookupError> {
+/// `question`: the JSON of a [`Spec`].
+async fn review(client: Client, question: Vec<u8>) -> Result<Verdict, LookupError> {
+    let spec: serde_json::Value = serde_json::from_slice(&question).map_err(|error| LookupError::failed(&error))?;
     let body = json!({"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "spec": spec});
     let Review { status: Status { allowed, denied, reason } } = crate::review::post(&client, PATH, &body).await?;
     Ok(Verdict { allowed: allowed && !denied, reason })

@@ -2,8 +2,6 @@
 
 use std::{future::Future, time::Duration};
 
-use http::StatusCode;
-
 use super::Service;
 use crate::{
     Provider, Resource, Status,
@@ -51,7 +49,7 @@ impl<P: Provider> Service<P> {
             (&left.namespace, &left.name).cmp(&(&right.namespace, &right.name))
         });
         let echo = (!metric_selector.is_everything()).then_some(&echo);
-        let mut reply = Reply::object(StatusCode::OK, &wire::custom_list(api, metric, echo, &values), style);
+        let mut reply = Reply::list(&wire::custom_list(api, metric, echo, &values), style);
         self.served(api, values.iter().map(|value| value.timestamp));
         reply.vacant = values.is_empty();
         Ok(reply)
@@ -74,7 +72,7 @@ impl<P: Provider> Service<P> {
         let limit = self.time_limit(parameters)?;
         let selector = parameters.selector("labelSelector")?;
         let values = in_time(limit, self.provider.external(namespace, metric, &selector)).await?;
-        let mut reply = Reply::object(StatusCode::OK, &wire::external_list(api, metric, &values), style);
+        let mut reply = Reply::list(&wire::external_list(api, metric, &values), style);
         self.served(api, values.iter().map(|value| value.timestamp));
         reply.vacant = values.is_empty();
         Ok(reply)

@@ -276,7 +276,7 @@ async fn nothing_is_allowed_while_the_api_server_is_out_of_reach_but_what_was_an
 }
 
 #[tokio::test]
-async fn a_certificate_before_any_trust_was_read_is_undecided_and_not_anonymous() {
+async fn a_certificate_before_any_trust_was_read_is_told_to_come_back_and_is_not_anonymous() {
     let kube = KubeApi::start().await;
     let trust = Arc::new(TrustStore::new(Trust::default()));
     let authenticator = Arc::new(Authenticator::new(Arc::clone(&trust), None));
@@ -286,7 +286,17 @@ async fn a_certificate_before_any_trust_was_read_is_undecided_and_not_anonymous(
     let ca = Ca::new("clients");
     let client = server.client().with(&ca.issue("carol", Some("system:masters")));
     assert!(!trust.is_loaded());
-    assert_eq!(client.get(POD, &[]).await.code, 500);
+    for path in ["/apis", "/apis/custom.metrics.k8s.io/v1beta2", POD] {
+        let answer = client.get(path, &[]).await;
+        assert_eq!(answer.code, 503, "{path}: {answer:?}");
+        assert_eq!(
+            (&answer.json()["kind"], &answer.json()["reason"]),
+            (&json!("Status"), &json!("ServiceUnavailable"))
+        );
+        assert!(answer.json()["message"].as_str().unwrap().starts_with("the server is starting"), "{answer:?}");
+        assert!(!answer.head.contains("retry-after"), "{answer:?}");
+    }
+    assert_eq!(server.client().get("/livez", &[]).await.code, 200, "who shows nothing can be judged already");
     trust.replace(self::trust(&ca, &ca));
     assert!(trust.is_loaded());
     assert_eq!(client.get(POD, &[]).await.code, 200);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 #[derive(Debug)]
 struct State {
@@ -16,17 +16,26 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Activity {
     state: Mutex<State>,
+    begun: Notify,
 }
 
 impl Activity {
     pub(super) fn new(now: Instant) -> Self {
-        Self { state: Mutex::new(State { under_way: 0, last: now, any: false }) }
+        Self { state: Mutex::new(State { under_way: 0, last: now, any: false }), begun: Notify::new() }
     }
 
     pub(super) fn begin(&self) {
         let mut state = self.state.lock();
         state.under_way += 1;
-        state.any = true;
+        if !state.any {
+            state.any = true;
+            self.begun.notify_one();
+        }
+    }
+
+    /// Completes when the first request has begun, at once if that was long ago. For one caller.
+    pub(super) async fn first_request(&self) {
+        self.begun.notified().await;
     }
 
     pub(super) fn end(&self, now: Instant) {

@@ -3,30 +3,32 @@
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
     body::Body,
     extract::ConnectInfo,
     response::{IntoResponse, Response},
 };
-use http::Request;
+use http::{HeaderValue, Method, Request, Uri, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use rustls::pki_types::CertificateDer;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::watch,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::ServiceExt;
 
 use crate::{
-    Status,
+    Api, Status,
     authentication::Peer,
-    server::{Limits, activity::Activity},
+    metrics::RequestLabels,
+    path,
+    server::{Limits, Shared, activity::Activity},
     tls::Tls,
 };
 
@@ -38,50 +40,91 @@ const NOT_TLS: &[u8] = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\
 /// For the client of [`NOT_TLS`] to read it before the socket closes.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// Bytes by which hyper may read more than a head may have, so that whoever is a little over the limit is told so in our
+/// own words. hyper takes no setting below it.
+const SLACK: u32 = 8192;
+
 /// What a connection's task needs besides its socket.
 pub(super) struct Connection {
     pub(super) remote: SocketAddr,
-    pub(super) app: Router,
-    pub(super) limits: Arc<Limits>,
+    pub(super) shared: Arc<Shared>,
     /// Turns true, or loses its sender, when the server shuts down.
     pub(super) closes: watch::Receiver<bool>,
 }
 
 impl Connection {
-    pub(super) async fn run(mut self, stream: TcpStream, tls: &Tls) {
+    pub(super) async fn run(self, stream: TcpStream, tls: Option<&Tls>) {
         // Answers are small: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
-        let handshake = timeout(self.limits.handshake, handshake(stream, tls));
+        let grace = Instant::now() + self.shared.limits.first_request;
+        let Some(tls) = tls else {
+            return self.speak(stream, Vec::new(), false, grace).await;
+        };
+        let handshake = timeout(self.shared.limits.handshake, handshake(stream, tls));
+        let mut closes = self.closes.clone();
+        let too_late = async {
+            let _ = closes.wait_for(|closing| *closing).await; // an error: the sender is gone, which says the same
+            sleep_until(grace).await;
+        };
         let stream = tokio::select! {
-            _ = self.closes.wait_for(|closing| *closing) => return,
+            () = too_late => return,
             stream = handshake => stream,
         };
         match stream {
-            Ok(Ok(Some(stream))) => self.speak(stream).await,
+            Ok(Ok(Some(stream))) => {
+                let (_, session) = stream.get_ref();
+                let certificates = session.peer_certificates().unwrap_or_default();
+                let certificates = certificates.iter().map(|der| der.clone().into_owned()).collect();
+                let http2 = session.alpn_protocol() == Some(b"h2");
+                self.speak(stream, certificates, http2, grace).await;
+            }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => tracing::debug!(remote = %self.remote, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(remote = %self.remote, "TLS handshake took too long"),
         }
     }
 
-    async fn speak(self, stream: TlsStream<TcpStream>) {
-        let Self { remote, app, limits, mut closes } = self;
-        let (_, session) = stream.get_ref();
-        let certificates = session.peer_certificates().unwrap_or_default();
-        let peer = Arc::new(Peer::new(remote, certificates.iter().map(|der| der.clone().into_owned()).collect()));
-        let http = protocol(&limits, session.alpn_protocol() == Some(b"h2"));
+    /// Answers requests until the connection is of no more use. `grace`: until then the first one may still come after the
+    /// server has begun to shut down.
+    async fn speak(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        certificates: Vec<CertificateDer<'static>>,
+        http2: bool,
+        grace: Instant,
+    ) {
+        let Self { remote, shared, mut closes } = self;
+        let limits = &shared.limits;
+        let peer = Arc::new(Peer::new(remote, certificates));
+        let http = protocol(limits, http2);
         let activity = Arc::new(Activity::new(Instant::now()));
 
         let service = {
-            let (limits, activity) = (Arc::clone(&limits), Arc::clone(&activity));
+            let (shared, activity, closes) = (Arc::clone(&shared), Arc::clone(&activity), closes.clone());
             service_fn(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(Arc::clone(&peer));
                 request.extensions_mut().insert(ConnectInfo(remote));
-                answer(app.clone(), request.map(Body::new), Arc::clone(&limits), Arc::clone(&activity))
+                let answer = answer(request.map(Body::new), Arc::clone(&shared), Arc::clone(&activity));
+                let closes = closes.clone();
+                async move {
+                    let mut response = answer.await;
+                    // Over HTTP/2 hyper says it in a frame.
+                    if !http2 && *closes.borrow() {
+                        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    Ok::<_, Infallible>(response)
+                }
             })
         };
         let connection = http.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
+        let closing = async {
+            let _ = closes.wait_for(|closing| *closing).await; // an error: the sender is gone, which says the same
+            // A client may be sending its first request just now, and would see it reset. One that was answered before
+            // knows how connections end, and asks again.
+            let _ = timeout_at(grace, activity.first_request()).await; // too late, or there is one to finish
+        };
+        let mut closing = std::pin::pin!(closing);
         // Once set, the connection only finishes what is under way, until then at most.
         let mut ends: Option<Instant> = None;
         loop {
@@ -97,7 +140,7 @@ impl Connection {
                     }
                     return;
                 }
-                _ = closes.wait_for(|closing| *closing), if ends.is_none() => {
+                () = &mut closing, if ends.is_none() => {
                     connection.as_mut().graceful_shutdown();
                     ends = Some(Instant::now() + limits.drain);
                 }
@@ -144,13 +187,12 @@ fn protocol(limits: &Limits, http2: bool) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read)
         .max_headers(limits.header_count)
-        // Below 8192 bytes hyper refuses the setting.
-        .max_buf_size((limits.header_bytes as usize).max(8192));
+        .max_buf_size(limits.header_bytes.saturating_add(SLACK) as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
-        .max_header_list_size(limits.header_bytes)
+        .max_header_list_size(limits.header_bytes.saturating_add(SLACK))
         // Finds peers that vanished without a word.
         .keep_alive_interval(limits.idle.min(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(20));
@@ -173,22 +215,35 @@ fn head_bytes(request: &Request<Body>) -> usize {
     path + headers.sum::<usize>()
 }
 
-async fn answer(
-    app: Router,
-    request: Request<Body>,
-    limits: Arc<Limits>,
-    activity: Arc<Activity>,
-) -> Result<Response, Infallible> {
+async fn answer(request: Request<Body>, shared: Arc<Shared>, activity: Arc<Activity>) -> Response {
     activity.begin();
     let _under_way = UnderWay(activity);
-    // hyper looks at the size between two reads only: a head that arrives at once may be twice as long.
+    let received = Instant::now();
+    let Shared { app, metrics, limits } = &*shared;
+    let refuse = |method: &Method, uri: &Uri, status: &Status| {
+        if let Some(metrics) = metrics {
+            let labels = RequestLabels::new(method, path::parse(uri.path(), &Api::ALL).ok().as_ref());
+            metrics.answered(labels, status.code, received.elapsed().as_secs_f64());
+        }
+    };
+    // hyper looks at the size between two reads only, and lets more through than it is told.
     if head_bytes(&request) > limits.header_bytes as usize {
         let message = format!("the head of the request is longer than {} bytes", limits.header_bytes);
-        return Ok(Status::new(431, "RequestHeaderFieldsTooLarge", message).into_response());
+        let status = Status::new(431, "RequestHeaderFieldsTooLarge", message);
+        let (parts, _) = request.into_parts();
+        refuse(&parts.method, &parts.uri, &status);
+        return status.respond(&parts);
     }
-    let Ok(response) = timeout(limits.request, app.oneshot(request)).await else {
-        let message = format!("the request was not answered within {} s", limits.request.as_secs_f64());
-        return Ok(Status::timeout(message).into_response());
-    };
-    response
+    // Cheap: a path is shared, not copied.
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    match timeout(limits.request, app.clone().oneshot(request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => {
+            let message = format!("the request was not answered within {} s", limits.request.as_secs_f64());
+            let status = Status::timeout(message);
+            refuse(&method, &uri, &status);
+            status.into_response()
+        }
+    }
 }

@@ -16,6 +16,7 @@ use tokio::{
 use super::Limits;
 use crate::{
     authentication::Peer,
+    metrics,
     testing::{PATIENCE, Server, eventually, pki::Ca, read},
 };
 
@@ -29,6 +30,13 @@ async fn who(request: Request) -> String {
 
 fn app() -> Router {
     Router::new().route("/", get(who))
+}
+
+/// Requests that were answered with this code, by the metrics of the accept loop.
+fn counted(server: &Server, code: &str) -> u64 {
+    let (_, page) = metrics::page(&server.registry, "");
+    let of = |line: &&str| line.starts_with("apiserver_request_total{") && line.contains(&format!("code=\"{code}\""));
+    page.lines().filter(of).filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }
 
 fn reqwest(server: &Server) -> reqwest::Client {
@@ -108,7 +116,10 @@ async fn a_head_that_is_too_long_is_answered_with_431() {
     let long = "x".repeat(12 * 1024);
     assert_eq!(client.get("/", &[("X-A", &long)]).await.code, 200);
     let longer = "x".repeat(20 * 1024);
-    assert_eq!(client.get("/", &[("X-A", &longer)]).await.code, 431);
+    let answer = client.get("/", &[("X-A", &longer)]).await;
+    assert_eq!(answer.code, 431);
+    assert_eq!(answer.json()["reason"], "RequestHeaderFieldsTooLarge", "a little over the limit: in our words");
+    assert_eq!(counted(&server, "431"), 1);
     let many: Vec<_> = (0..20).map(|_| ("X-A", "b")).collect();
     assert_eq!(client.get("/", &many).await.code, 431);
     let url = format!("https://adapter.tidegate.svc:{}/", server.address.port());
@@ -133,6 +144,7 @@ async fn a_handler_that_takes_too_long_is_answered_with_a_504_status() {
     assert_eq!(answer.json()["reason"], "Timeout");
     assert_eq!(answer.json()["kind"], "Status");
     assert!(!answer.head.contains("retry-after"));
+    assert_eq!(counted(&server, "504"), 1);
 }
 
 #[tokio::test]
@@ -187,9 +199,15 @@ async fn at_shutdown_what_is_under_way_is_finished_and_nothing_new_is_taken() {
             "done"
         }
     };
-    let mut server = Server::start(Router::new().route("/slow", get(slow)), Limits::default()).await;
+    // Whoever has never asked would have longer than this test waits for anything.
+    let limits = Limits { first_request: 3 * PATIENCE, ..Limits::default() };
+    let mut server = Server::start(app().route("/slow", get(slow)), limits).await;
     let client = server.client();
     let mut idle = client.connect().await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut answered = [0; 15];
+    idle.read_exact(&mut answered).await.unwrap();
+    assert_eq!(&answered, b"HTTP/1.1 200 OK");
     let (http1, http2) = (server.client(), reqwest(&server));
     let url = format!("https://adapter.tidegate.svc:{}/slow", server.address.port());
     let first = tokio::spawn(async move { http1.get("/slow", &[]).await.body });
@@ -197,12 +215,51 @@ async fn at_shutdown_what_is_under_way_is_finished_and_nothing_new_is_taken() {
     eventually("both requests are under way", || began.load(Ordering::Relaxed) == 2).await;
 
     server.stop();
-    assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0, "an idle connection is closed");
+    read(&mut idle).await; // waits for the end
     assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
     release.notify_waiters();
     assert_eq!(first.await.unwrap(), "done");
     assert_eq!(second.await.unwrap(), "done");
     server.ended().await;
+}
+
+#[tokio::test]
+async fn at_shutdown_a_new_connection_still_gets_its_first_request_answered_and_no_second_one() {
+    let mut server = Server::start(app(), Limits::default()).await;
+    let client = server.client();
+    // Accepted in this order: the first is in its handshake once the others have theirs behind them.
+    let greets = TcpStream::connect(server.address).await.unwrap();
+    let mut http2 = client.connect_alpn(&[b"h2"]).await.unwrap();
+    let mut http1 = client.connect().await.unwrap();
+    server.stop();
+    eventually("nobody listens any more", || std::net::TcpStream::connect(server.address).is_err()).await;
+
+    let mut greeted = client.handshake(greets, &[b"http/1.1"]).await.unwrap();
+    for stream in [&mut http1, &mut greeted] {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let answer = read(stream).await.expect("an answer, and then the end");
+        assert_eq!(answer.code, 200);
+        assert!(answer.head.contains("connection: close"), "{answer:?}");
+    }
+    http2.write_all(&[preface(b""), get_root(1)].concat()).await.unwrap();
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains("HTTP/2.0") {
+        let read = tokio::time::timeout(PATIENCE, http2.read_buf(&mut said)).await.expect("an answer");
+        assert_ne!(read.unwrap(), 0, "{said:?}");
+    }
+    drop(http2);
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn at_shutdown_a_new_connection_that_asks_nothing_is_closed_after_a_short_grace() {
+    let limits = Limits { first_request: SHORT, drain: 3 * PATIENCE, ..Limits::default() };
+    let mut server = Server::start(app(), limits).await;
+    let silent = TcpStream::connect(server.address).await.unwrap();
+    let idle = server.client().connect().await.unwrap();
+    server.stop();
+    server.ended().await;
+    drop((silent, idle));
 }
 
 #[tokio::test]

@@ -94,12 +94,12 @@ async fn files_are_replaced_while_requests_run_and_none_fails() {
     }
     // Half of the new pair, nonsense, nothing: the old one stays through several looks at the files.
     write(&files.certificate, &new.certificate);
-    tokio::time::sleep(super::files::LOOK * 2).await;
+    tokio::time::sleep(crate::files::LOOK * 2).await;
     assert_eq!(shown(&server).await, leaf(&old));
     write(&files.certificate, "nonsense");
-    tokio::time::sleep(super::files::LOOK * 2).await;
+    tokio::time::sleep(crate::files::LOOK * 2).await;
     std::fs::remove_file(&files.certificate).unwrap();
-    tokio::time::sleep(super::files::LOOK * 2).await;
+    tokio::time::sleep(crate::files::LOOK * 2).await;
     assert_eq!(shown(&server).await, leaf(&old));
 
     write(&files.certificate, &new.certificate);

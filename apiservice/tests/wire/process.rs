@@ -6,12 +6,24 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// The file that documents the format.
 const FIXTURE: &str = r#"
@@ -57,27 +69,38 @@ struct Files {
     master: String,
 }
 
+/// A certificate authority that signs as many as are wanted.
+struct Signer(CertifiedIssuer<'static, KeyPair>);
+
+impl Signer {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA"))
+    }
+
+    /// Certificate and key.
+    fn issue(&self, name: &str, group: Option<&str>, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        params.distinguished_name.push(DnType::CommonName, name);
+        if let Some(group) = group {
+            params.distinguished_name.push(DnType::OrganizationName, group);
+        }
+        params.extended_key_usages = vec![usage];
+        let key = KeyPair::generate().expect("a key");
+        (params.signed_by(&key, &self.0).expect("a certificate").pem(), key.serialize_pem())
+    }
+}
+
 impl Files {
     fn new(fixture: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("fixture-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&folder).expect("cargo's folder for tests can be written");
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
-        let issue = |name: &str, group: Option<&str>, usage: ExtendedKeyUsagePurpose| {
-            let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
-            params.distinguished_name.push(DnType::CommonName, name);
-            if let Some(group) = group {
-                params.distinguished_name.push(DnType::OrganizationName, group);
-            }
-            params.extended_key_usages = vec![usage];
-            let key = KeyPair::generate().expect("a key");
-            (params.signed_by(&key, &authority).expect("a certificate").pem(), key.serialize_pem())
-        };
-        let (certificate, key) = issue("server", None, ExtendedKeyUsagePurpose::ServerAuth);
-        let (master, master_key) = issue("root", Some("system:masters"), ExtendedKeyUsagePurpose::ClientAuth);
+        let authority = Signer::new();
+        let (certificate, key) = authority.issue("server", None, ExtendedKeyUsagePurpose::ServerAuth);
+        let (master, master_key) = authority.issue("root", Some("system:masters"), ExtendedKeyUsagePurpose::ClientAuth);
         // Port 1 of loopback: nobody listens, and nobody is asked.
         let kubeconfig = "{apiVersion: v1, kind: Config, current-context: a, users: [{name: a, user: {}}], \
             clusters: [{name: a, cluster: {server: 'https://127.0.0.1:1'}}], \
@@ -85,13 +108,13 @@ impl Files {
         for (name, text) in [
             ("tls.crt", &*certificate),
             ("tls.key", &key),
-            ("ca.crt", &authority.pem()),
+            ("ca.crt", &authority.0.pem()),
             ("kubeconfig", kubeconfig),
             ("fixture.yaml", fixture),
         ] {
             fs::write(folder.join(name), text).expect("the folder can be written");
         }
-        Self { folder, authority: authority.pem(), master: master + &master_key }
+        Self { folder, authority: authority.0.pem(), master: master + &master_key }
     }
 
     /// The example with its needed flags; `more` win over them by coming last.
@@ -126,7 +149,7 @@ struct Running {
     metrics: String,
     control: String,
     client: reqwest::Client,
-    _files: Files,
+    files: Files,
 }
 
 impl Running {
@@ -149,7 +172,7 @@ impl Running {
             .timeout(PATIENCE)
             .build()
             .expect("a client");
-        Self { child, metrics, control, client, _files: files }
+        Self { child, metrics, control, client, files }
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
@@ -157,6 +180,16 @@ impl Running {
         assert!(!answer.headers().contains_key("retry-after"), "{answer:?}");
         let code = answer.status().as_u16();
         (code, serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON"))
+    }
+
+    /// A connection whose TLS handshake is through and on which nothing has been asked.
+    async fn connect(&self) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.files.authority.as_bytes()).expect("PEM")).expect("a CA");
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(self.metrics.trim_start_matches("https://")).await.expect("it listens");
+        let name = ServerName::try_from("localhost").expect("a name");
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake")
     }
 
     async fn put(&self, path: &str, body: &str) -> (u16, String) {
@@ -278,6 +311,33 @@ async fn the_documented_file_is_served_and_every_fault_passes() {
 }
 
 #[tokio::test]
+async fn certificate_authorities_in_files_are_replaced_while_it_runs_and_a_broken_file_changes_nothing() {
+    let running = Running::start(FIXTURE);
+    let code = async || running.get("/apis/custom.metrics.k8s.io/v1beta2").await.0;
+    assert_eq!(code().await, 200);
+    let file = running.files.folder.join("ca.crt");
+    let replace = |pem: &str| {
+        let next = file.with_extension("next");
+        fs::write(&next, pem).expect("the folder can be written");
+        fs::rename(&next, &file).expect("the folder can be written");
+    };
+    let becomes = async |wanted: u16| {
+        let change = async { while code().await != wanted {} };
+        tokio::time::timeout(PATIENCE, change).await.unwrap_or_else(|_| panic!("{wanted} is never answered"));
+    };
+    // Another authority than the one that signed the client: on the same connection it is nobody any more.
+    replace(&Signer::new().0.pem());
+    becomes(401).await;
+    replace("half a certif");
+    let several_looks = tokio::time::Instant::now() + Duration::from_secs(3);
+    while tokio::time::Instant::now() < several_looks {
+        assert_eq!(code().await, 401);
+    }
+    replace(&running.files.authority);
+    becomes(200).await;
+}
+
+#[tokio::test]
 async fn sigterm_finishes_what_is_under_way_and_takes_nothing_new() {
     let mut running = Running::start(FIXTURE);
     running.put("/fault/slow", "").await;
@@ -300,11 +360,16 @@ async fn sigterm_finishes_what_is_under_way_and_takes_nothing_new() {
         {}
     };
     tokio::time::timeout(PATIENCE, begun).await.expect("the slow request is under way");
+    let mut late = running.connect().await;
     let killed = Command::new("kill").args(["-TERM", &running.child.id().to_string()]).status().expect("kill runs");
     assert!(killed.success());
     let address = running.metrics.rsplit_once(':').map(|(_, port)| format!("127.0.0.1:{port}")).expect("a port");
-    let refused = async { while tokio::net::TcpStream::connect(&address).await.is_ok() {} };
+    let refused = async { while TcpStream::connect(&address).await.is_ok() {} };
     tokio::time::timeout(PATIENCE, refused).await.expect("nobody listens any more");
+    late.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("a request that was on its way");
+    let mut answer = String::new();
+    late.read_to_string(&mut answer).await.expect("an answer, and then an orderly end");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("connection: close\r\n"), "{answer}");
     assert!(!under_way.is_finished(), "what is under way goes on");
     assert_eq!(under_way.await.expect("no panic").expect("an answer, not a broken connection"), 504);
     let ended = tokio::task::spawn_blocking(move || running.child.wait());

@@ -40,6 +40,10 @@ type Open = stream::UnboundedSender<Result<Bytes, std::io::Error>>;
 
 impl Server {
     fn start(kind: Kind, scope: Scope, timing: Timing) -> Self {
+        Self::bounded(kind, scope, timing, MOST_OBJECTS)
+    }
+
+    fn bounded(kind: Kind, scope: Scope, timing: Timing, most: usize) -> Self {
         let (asked, requests) = mpsc::unbounded_channel();
         let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
             let asked = asked.clone();
@@ -53,7 +57,8 @@ impl Server {
         let client = kube::Client::new(service, "default");
         let index = Arc::new(Index::default());
         let mut watch = JoinSet::new();
-        watch.spawn(Watch::new(client, Arc::clone(&index), kind, scope, timing).run());
+        let bounded = Watch { most, ..Watch::new(client, Arc::clone(&index), kind, scope, timing) };
+        watch.spawn(bounded.run());
         Self { requests, index, _watch: watch }
     }
 
@@ -321,4 +326,32 @@ async fn a_line_that_is_cut_off_is_no_event_and_comes_again() {
     open.unbounded_send(Ok(whole[..40].to_owned().into())).unwrap();
     open.unbounded_send(Ok(whole[40..].to_owned().into())).unwrap();
     server.until(|view| view.pods.is_empty()).await;
+}
+
+#[tokio::test]
+async fn r22_a_kind_with_more_objects_than_are_kept_is_not_read_to_its_end_and_soon_out_of_sync() {
+    let timing = Timing { stale_after: Duration::from_millis(50), ..TIMING };
+    let mut server = Server::bounded(Kind::Pods, Scope::Cluster, timing, 2);
+    let list = |items: &[&str], more: Option<&str>| {
+        let items: Vec<Value> = items.iter().map(|name| named(name)).collect();
+        json!({"metadata": {"resourceVersion": "1", "continue": more}, "items": items})
+    };
+    server.asked().await.answer(200, &list(&["a", "b", "c"], Some("next")));
+    let again = server.asked().await;
+    assert_eq!(again.parameter("continue"), None, "the rest is not asked for");
+    let [problem] = &server.index.problems()[..] else { panic!() };
+    assert!(problem.contains("more than 2 objects") && problem.contains("aggregate.namespaces"), "{problem}");
+    assert!(server.names().is_empty() && server.index.view().unsynced.contains("pods"));
+
+    again.answer(200, &list(&["a", "b"], None));
+    let open = server.watch("1").await;
+    assert!(server.index.problems().is_empty() && !server.index.view().unsynced.contains("pods"));
+    event(&open, "ADDED", &version(named("c"), "2"));
+    server.asked().await.answer(200, &list(&["a", "b", "c"], None));
+    let last = server.asked().await;
+    assert!(server.index.view().unsynced.contains("pods"), "what is not followed is not used");
+    last.answer(200, &list(&["a"], None));
+    let _open = server.watch("1").await;
+    assert!(!server.index.view().unsynced.contains("pods"));
+    assert_eq!(server.names(), ["a"]);
 }

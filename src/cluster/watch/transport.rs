@@ -43,6 +43,11 @@ pub(super) enum WatchError {
     /// More than the limit.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(u64),
+    /// More objects than are kept of one kind.
+    #[error(
+        "there are more than {0} objects, which is more than is kept of one kind: name the namespaces that matter in aggregate.namespaces"
+    )]
+    TooMany(usize),
     /// Not what a Kubernetes API server writes.
     #[error("cannot be read: {0}")]
     Garbled(String),

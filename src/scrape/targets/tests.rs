@@ -263,7 +263,9 @@ fn beyond_the_limit_targets_are_refused_by_name_order_whatever_the_order_of_the_
     assert_eq!(names, ["arms-prom/a/uid-a", "arms-prom/b/uid-b"]);
     assert_eq!(
         refusals(&set),
-        ["2 targets from arms-prom/c/uid-c on, by name, are not scraped: scrape.targets allows 2; raise it or narrow \
-          scrape.discover"]
+        [
+            "2 targets from arms-prom/c/uid-c on, by name, are not scraped: scrape.targets allows 2; raise it or ask for \
+          fewer"
+        ]
     );
 }

@@ -100,6 +100,8 @@ async fn a_vllm_servers_page_becomes_readings_of_its_pod() {
     let per_second = |name| value(&busy, name).unwrap();
     let ratio = per_second("vllm:prompt_tokens_per_second") / per_second("vllm:generation_tokens_per_second");
     assert!((ratio - 4.0).abs() < 1e-9, "1,000 to 250: {ratio}");
+    let ratio = per_second("vllm:generation_tokens_per_second") / per_second("vllm:request_success_per_second");
+    assert!((ratio - 250.0).abs() < 1e-9, "tokens a request: {ratio}");
     assert_eq!(value(&busy, "vllm:time_to_first_token_seconds_mean"), Some(1.5));
     let inter_token = value(&busy, "vllm:inter_token_latency_seconds_mean").unwrap();
     assert!((inter_token - 0.02).abs() < 1e-9, "{inter_token}");

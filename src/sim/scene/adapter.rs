@@ -120,6 +120,7 @@ impl Adapter {
         if let Some(address) = metrics {
             let pages = telemetry::server::Pages {
                 registry: Arc::clone(&options.registry),
+                metrics: options.metrics.clone(),
                 live: Arc::new(|| Ok(())),
                 ready: Arc::new(|| Ok(())),
             };
@@ -128,11 +129,11 @@ impl Adapter {
         }
         let own = options.metrics.clone();
         let routes = router::router(Arc::clone(&publisher), options);
-        let app = secure(routes, own, Arc::new(authenticator), Arc::new(authorizer));
+        let app = secure(routes, own.clone(), Arc::new(authenticator), Arc::new(authorizer));
         let tls = Tls::from_pem(certificates.server.as_bytes(), certificates.server_key.as_bytes())?;
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let serving = apiservice::serve(listener, tls, app, Limits::default(), stopped());
+        let serving = apiservice::serve(listener, tls, app, own, Limits::default(), stopped());
         tasks.spawn(async move { Ok(serving.await?) });
 
         Ok(Self { address, publisher, vocabulary, max_age, view, seen, _targets: set, stop, tasks })
