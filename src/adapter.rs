@@ -44,7 +44,7 @@ use crate::{
     clock::Clock,
     cluster::{self, Index, Kind},
     config::{Config, Group, Scrape, Serve},
-    control::lease::{Election, Terms, identity},
+    control::{CannotRecord, Control},
     gpu::{Vocabulary, VocabularyError},
     publish::{
         Publisher, cycle,
@@ -60,10 +60,6 @@ use crate::{
 
 /// Secret with the self-made certificate that all replicas share, in our own namespace.
 const CERTIFICATE_SECRET: &str = "tidegate-serving-certificate";
-/// The Lease of the one replica that writes to the cluster.
-const LEASE: &str = "tidegate";
-/// How long it lasts without renewal: as long as those of Kubernetes' own controllers.
-const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// How often it is looked at who owns the API groups: they change hands when somebody installs something.
 const OWNERS_INTERVAL: Duration = Duration::from_mins(1);
 /// Changes of the cluster that arrive within this time are taken together: with thousands of serving pods there is always
@@ -93,6 +89,9 @@ pub enum AdapterError {
     /// The serving certificate.
     #[error("the serving certificate: {0}")]
     Tls(#[from] TlsError),
+    /// The recording of decisions.
+    #[error(transparent)]
+    Record(#[from] CannotRecord),
     /// The other adapter's settings.
     #[error(transparent)]
     Passthrough(#[from] PassthroughError),
@@ -177,7 +176,7 @@ pub async fn run(
     client: kube::Client,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AdapterError> {
-    let Config { scrape, vocabulary, aggregate, serve, burst: order, telemetry } = settings;
+    let Config { scrape, vocabulary, aggregate, serve, burst: order, control, telemetry } = settings;
     let api_listener = bind("serve.listen", serve.listen).await?;
     let telemetry_listener = bind("telemetry.listen", telemetry.listen).await?;
     let webhook_listener = match order.webhook_listen {
@@ -187,7 +186,9 @@ pub async fn run(
 
     let clock = Clock::start();
     let vocabulary = Arc::new(Vocabulary::new(&vocabulary)?);
-    let index = Arc::new(Index::new(&aggregate, &[&Kind::MEASURED[..], &Kind::DECIDED].concat()));
+    let decided: &[Kind] = if control.enabled { &Kind::DECIDED } else { &[] };
+    let kinds = [&Kind::MEASURED, decided].concat();
+    let index = Arc::new(Index::new(&aggregate, &kinds));
     let store = Arc::new(Store::new());
     let publisher = Arc::new(Publisher::new(Arc::clone(&vocabulary), clock));
     let mut tasks = Tasks::new();
@@ -218,10 +219,33 @@ pub async fn run(
     let view = Arc::clone(&index);
     tasks.spawn_quiet("cycle", cycle.run(move || view.view(), index.changes(), tasks.stopped()));
 
+    // Deciding.
+    let mut registry = Registry::default();
+    let honours = Arc::new(OnceLock::new());
+    if control.enabled {
+        let namespace = &serve.service_namespace;
+        let control = Control::new(&control, scrape.clone(), namespace, &client, Arc::clone(&publisher), clock)?;
+        let controller = burst::controller::Controller {
+            client: client.clone(),
+            publisher: Arc::clone(&publisher),
+            scrape: scrape.clone(),
+            scheduler: order.scheduler,
+            honours: Arc::clone(&honours),
+            leadership: control.leadership(),
+            clock,
+        };
+        tasks.spawn_quiet("release order", controller.run(tasks.stopped()));
+        let Control { election, ticker, actor, reporter, rounds, shown } = control;
+        registry.register_collector(Box::new(shown));
+        tasks.spawn_quiet("lease", election.run(tasks.stopped()));
+        tasks.spawn_quiet("decisions", ticker.run(tasks.stopped()));
+        tasks.spawn_quiet("scaling", actor.run(rounds.clone(), tasks.stopped()));
+        tasks.spawn_quiet("reporting", reporter.run(rounds, tasks.stopped()));
+    }
+
     // Serving.
     let trust = Arc::new(TrustStore::new(Trust::default()));
     tasks.spawn_quiet("trust", watch_trust(client.clone(), Arc::clone(&trust), tasks.stopped()));
-    let mut registry = Registry::default();
     registry.register_collector(Box::new(Process));
     registry.register_collector(Box::new(Measured {
         publisher: Arc::clone(&publisher),
@@ -240,21 +264,6 @@ pub async fn run(
     options.checks.push(Check::ready("measured", move || probe()));
     let (registry, metrics) = (Arc::clone(&options.registry), options.metrics.clone());
     let tls = certificate(&serve, &client, &mut tasks).await?;
-    let leases = kube::Api::namespaced(client.clone(), &serve.service_namespace);
-    let terms = Terms { name: LEASE.into(), identity: identity(None), duration: LEASE_DURATION };
-    let (election, leadership) = Election::new(leases, terms, clock, Arc::new(Instant::now));
-    tasks.spawn_quiet("lease", election.run(tasks.stopped()));
-    let honours = Arc::new(OnceLock::new());
-    let controller = burst::controller::Controller {
-        client: client.clone(),
-        publisher: Arc::clone(&publisher),
-        scrape: scrape.clone(),
-        scheduler: order.scheduler,
-        honours: Arc::clone(&honours),
-        leadership,
-        clock,
-    };
-    tasks.spawn_quiet("burst", controller.run(tasks.stopped()));
     if let Some(listener) = webhook_listener {
         let app = burst::webhook::routes(Arc::clone(&publisher), honours);
         let serving = apiservice::serve(listener, tls.clone(), app, None, Limits::default(), tasks.stopped());
@@ -414,12 +423,11 @@ fn readyz(config: Scrape, publisher: Arc<Publisher>, store: Arc<Store>, trust: A
             return Err("the aggregator's certificate authorities are not known yet".into());
         }
         let view = Arc::clone(&publisher.snapshot().view);
-        let unsynced = &view.unsynced;
+        // What only decisions are made of is not waited for: readings are served without them.
+        let unsynced: Vec<&str> =
+            Kind::MEASURED.iter().map(|kind| kind.name()).filter(|name| view.unsynced.contains(name)).collect();
         if !unsynced.is_empty() {
-            return Err(format!(
-                "the cluster is not known yet: {}",
-                unsynced.iter().copied().collect::<Vec<_>>().join(", ")
-            ));
+            return Err(format!("the cluster is not known yet: {}", unsynced.join(", ")));
         }
         let wanted = targets(&config, &view);
         let first = first.get_or_init(|| FirstTargets::of(&wanted));

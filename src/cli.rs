@@ -7,6 +7,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub mod adapter;
 pub mod agent;
 pub mod demo;
+pub mod policy;
+pub mod replay;
 
 /// A GPU autoscaler for LLM inference on Kubernetes.
 ///
@@ -24,6 +26,8 @@ enum Command {
     Adapter(Box<adapter::Args>),
     Agent(Box<agent::Args>),
     Demo(demo::Args),
+    Policy(policy::Args),
+    Replay(Box<replay::Args>),
     /// Print a shell completion script.
     ///
     /// For bash: source <(tidegate completions bash)
@@ -41,6 +45,8 @@ impl Cli {
             Command::Adapter(args) => adapter::run(*args),
             Command::Agent(args) => agent::run(*args),
             Command::Demo(args) => demo::run(&args),
+            Command::Policy(args) => policy::run(args),
+            Command::Replay(args) => replay::run(&args),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "tidegate", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)

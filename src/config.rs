@@ -8,7 +8,7 @@ mod load;
 mod units;
 mod validate;
 
-pub use load::LoadError;
+pub use load::{LoadError, read};
 pub use units::{Bytes, Duration, Share};
 pub use validate::Invalid;
 
@@ -26,6 +26,8 @@ pub struct Config {
     pub serve: Serve,
     /// Which pools replicas fill, and which replica goes first.
     pub burst: Burst,
+    /// Deciding, by ScalingPolicies.
+    pub control: Control,
     /// Logs and our own metrics.
     pub telemetry: Telemetry,
 }
@@ -351,6 +353,47 @@ pub enum Scheduler {
     Ignores,
 }
 
+/// Deciding how many replicas there should be. Without the CRD of ScalingPolicies there is advice for services whose HPA
+/// reads one of our metrics, and nothing else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Control {
+    /// Whether anything is decided at all.
+    pub enabled: bool,
+    /// Time between two decisions for one service.
+    pub tick: Duration,
+    /// What we call ourselves in the Lease and in events; a number by chance is added. Default: the pod's name.
+    pub identity: Option<String>,
+    /// Which replica of the adapter writes.
+    pub lease: Lease,
+    /// Recording of decisions.
+    pub record: Record,
+}
+
+/// The Lease by which one replica of the adapter is chosen to write.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Lease {
+    /// Its namespace, in which the engine's memory is kept, too. Default: `serve.serviceNamespace`.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// How long it lasts without renewal: so long nobody writes after a holder has died.
+    pub duration: Duration,
+}
+
+/// Every decision with what it was made from, for `tidegate replay --decisions`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Record {
+    /// The newest file; nothing is recorded if left out.
+    pub file: Option<PathBuf>,
+    /// Size at which a file is full.
+    pub bytes: Bytes,
+    /// Files that are kept.
+    pub files: usize,
+}
+
 /// Logs and our own metrics.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -448,6 +491,24 @@ impl Default for Serve {
             groups: vec![Group::Custom, Group::External],
             passthrough: None,
         }
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { enabled: true, tick: seconds(5), identity: None, lease: Lease::default(), record: Record::default() }
+    }
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self { namespace: None, name: "tidegate".into(), duration: seconds(15) }
+    }
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { file: None, bytes: Bytes(64 << 20), files: 4 }
     }
 }
 

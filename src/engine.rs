@@ -1,42 +1,334 @@
 //! The decision core: how many replicas a service should have, and why.
 //!
+//! ```text
+//! demand ─▶ filter ─▶ forecast ─▶ recommendation ─▶ removal, limits ─▶ decision
+//! load of    level,    at each     what the pools     may one go?       desired, why
+//! the pods   peaks     pool's      should hold
+//!    │                 horizon
+//!    └▶ capacity, utilization, readiness, season: what is learned on the way
+//! ```
+//!
 //! [`decide`] is one pure function: no clock, no I/O, no globals (R17). The controller, `replay` and `demo` call the same
 //! one; the same state, observation, policy and time give the same decision, bit for bit.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::signal::Observation;
 
+pub mod burst;
+pub mod capacity;
 pub mod decision;
+pub mod demand;
+pub mod filter;
+pub mod forecast;
 pub mod policy;
+pub mod readiness;
 pub mod reasons;
+pub mod recommendation;
+pub mod record;
+pub mod removal;
+pub mod saturation;
+pub mod season;
 pub mod state;
+pub mod utilization;
+
+#[cfg(test)]
+mod tests;
 
 pub use decision::{Decision, Flags, Forecast, Landing, Source, Verdict};
 pub use policy::{Behavior, Boot, Down, Headroom, Invalid, Objective, Policy, Pool, SignalUse, Up};
 pub use reasons::{Direction, Reason};
 pub use state::{Durable, State, Unreadable};
 
+use burst::PoolView;
+use demand::Measured;
+use filter::{Filtered, LEVEL_SECONDS};
+use forecast::Ahead;
+
 /// What should be done with the service, given what was known before and what is seen now.
 ///
-/// Called at a steady pace, about every 5 to 15 s; every time it is called is remembered as having been looked at.
+/// Called at a steady pace, every 5 to 15 s. `policy` is valid ([`Policy::validate`]); with one that is not, the decision
+/// makes no sense, but is made.
 #[must_use]
-pub fn decide(state: State, observation: &Observation, policy: &Policy, now: Timestamp) -> (State, Decision) {
-    let _ = policy;
-    let current = observation.replicas;
-    let decision = Decision {
-        at: now,
-        current,
-        desired: current,
-        demand: None,
-        source: None,
-        forecasts: Vec::new(),
-        up: Verdict::Unknown,
-        down: Verdict::Unknown,
-        landing: None,
-        release: None,
-        flags: Flags::default(),
-        reasons: Vec::new(),
-    };
+pub fn decide(mut state: State, observation: &Observation, policy: &Policy, now: Timestamp) -> (State, Decision) {
+    let mut decision = Decision::staying(now, observation.replicas);
+    if let Some(why) = &observation.cluster_unknown {
+        // Pods may have come and gone unseen: nothing measured before counts towards an uninterrupted window.
+        state.measured_since = None;
+        decision.unknown(why, &[Direction::Up, Direction::Down]);
+        return (state, decision);
+    }
+    Step { observation, policy, now: demand::seconds(now), state: &mut state, decision: &mut decision }.take();
     (state, decision)
+}
+
+/// One decision under way.
+struct Step<'a> {
+    observation: &'a Observation,
+    policy: &'a Policy,
+    now: f64,
+    state: &'a mut State,
+    decision: &'a mut Decision,
+}
+
+impl Step<'_> {
+    fn take(mut self) {
+        let measured =
+            demand::measure(&mut self.state.memory, &mut self.state.durable, self.observation, self.policy, self.now);
+        self.decision.release = burst::release_uid(self.observation);
+        let pools = burst::pools(self.observation, self.policy, &self.state.durable.readiness);
+        self.bursting(&pools);
+        let Some(source) = measured.source else {
+            self.nothing_known(&measured, &pools);
+            return;
+        };
+        let Filtered { level, .. } = self.look(&measured, source, &pools);
+        let targets = self.targets(&measured, level, &pools);
+        let saturated = self.saturated(&measured);
+        let mut reasons = std::mem::take(&mut self.decision.reasons);
+        let mut wanted = recommendation::wanted(&pools, &targets, &mut reasons);
+        self.decision.reasons = reasons;
+        if saturated && self.on_its_way(measured.ready) == 0 {
+            wanted.replicas = wanted.replicas.max(f64::from(measured.ready + 1));
+        }
+        let missing = f64::from(measured.ready - measured.known);
+        // What is missing counts as full for those who would remove (R9).
+        let longest = pools.iter().map(|pool| removal::window(self.policy, pool.expected.p90)).fold(0.0, f64::max);
+        self.state.wanted.push(self.now, wanted.replicas + missing, longest);
+        self.decision.landing = burst::landing(&pools, self.decision.current, |pool| targets[pool]);
+        let whole = recommendation::whole(wanted.replicas).max(1);
+        if whole > self.decision.current || self.decision.current < self.policy.min {
+            self.grow(whole, wanted, &targets, &pools);
+            self.decision.down = Verdict::NotNeeded;
+        } else {
+            self.enough(wanted.replicas, measured.ready);
+            self.shrink(whole, level, &measured, &pools, saturated);
+        }
+    }
+
+    /// Replicas that are asked for and not ready yet.
+    fn on_its_way(&self, ready: u32) -> u32 {
+        self.decision.current.saturating_sub(ready)
+    }
+
+    fn nothing_known(&mut self, measured: &Measured, pools: &[PoolView]) {
+        self.state.measured_since = None;
+        self.decision.landing = burst::landing(pools, self.decision.current, |_| 0.0);
+        let why: Arc<str> = match measured.ready {
+            0 => "no pod is ready".into(),
+            ready => format!("none of the {ready} ready pods has a fresh value of what the policy asks for").into(),
+        };
+        self.decision.unknown(&why, &[Direction::Up, Direction::Down]);
+        self.limit(self.decision.current);
+    }
+
+    /// Filters demand and says what is known of it.
+    fn look(&mut self, measured: &Measured, source: Source, pools: &[PoolView]) -> Filtered {
+        let Self { state, policy, now, .. } = self;
+        let State { filter, forecaster, durable, .. } = &mut **state;
+        let filtered = filter.push(*now, measured.load, measured.waiting, measured.rate);
+        let ahead = ahead(pools, policy);
+        forecaster.push(*now, filtered, &ahead, &durable.season);
+        if measured.known == measured.ready {
+            durable.season.learn(*now, filtered.level);
+        }
+        let enough = f64::from(measured.known) >= demand::COVERAGE * f64::from(measured.ready);
+        if enough {
+            state.measured_since.get_or_insert(*now);
+            self.decision.demand = Some(filtered.level);
+        } else {
+            state.measured_since = None;
+        }
+        self.decision.source = Some(source);
+        if measured.known < measured.ready {
+            let missing = measured.ready - measured.known;
+            let why = format!("{missing} of {} ready pods have no fresh value", measured.ready).into();
+            self.decision.unknown(&why, &[Direction::Down]);
+        }
+        self.decision.reasons.push(Reason::Demand {
+            replicas: filtered.level,
+            backlog: measured.backlog / (measured.rate * LEVEL_SECONDS),
+            source,
+            measured: measured.known,
+            ready: measured.ready,
+        });
+        if source == Source::Utilization
+            && let Some(why) = self.state.durable.utilization.cannot_tell()
+        {
+            self.decision.flags.cannot_tell = Some(Arc::clone(&why));
+            self.decision.reasons.push(Reason::CannotTell { why });
+        }
+        filtered
+    }
+
+    fn targets(&mut self, measured: &Measured, level: f64, pools: &[PoolView]) -> Vec<f64> {
+        let Self { state, policy, now, decision, .. } = self;
+        let State { forecaster, durable, .. } = &**state;
+        let mut targets = Vec::with_capacity(pools.len());
+        for (index, (pool, ahead)) in pools.iter().zip(ahead(pools, policy)).enumerate() {
+            let expected = forecaster.expect(index, *now, level, ahead, &durable.season);
+            let target = recommendation::target(expected, measured, ahead.seconds, policy);
+            let (horizon_seconds, value, margin) = (ahead.seconds, expected.value, target - expected.value);
+            decision.forecasts.push(Forecast { horizon_seconds, value, margin });
+            if index == 0 || pool.pods > 0 {
+                decision.reasons.push(Reason::Forecast { pool: index, horizon_seconds, replicas: value, margin });
+            }
+            targets.push(target);
+        }
+        targets
+    }
+
+    fn saturated(&mut self, measured: &Measured) -> bool {
+        let saturated = self.state.saturation.look(self.now, measured, self.policy);
+        if saturated {
+            let reason = Reason::Saturated { waiting: measured.waiting, kv_cache: measured.kv_cache };
+            self.decision.flags.saturated = Some(reason.to_string().into());
+            self.decision.reasons.push(reason);
+        }
+        saturated
+    }
+
+    fn bursting(&mut self, pools: &[PoolView]) {
+        let beyond: u32 = pools.iter().skip(1).map(|pool| pool.pods).sum();
+        if beyond > 0 {
+            self.decision.flags.bursting = Some(format!("{beyond} replicas are beyond the first pool").into());
+        }
+    }
+
+    /// Whatever else is known, the policy's bounds hold.
+    fn limit(&mut self, wanted: u32) -> u32 {
+        let Policy { min, max, .. } = *self.policy;
+        let limited = wanted.clamp(min.min(max), max);
+        if limited != wanted {
+            let reason = if limited < wanted { Reason::Max { max, wanted } } else { Reason::Min { min } };
+            self.decision.flags.limited = Some(reason.to_string().into());
+            self.decision.reasons.push(reason);
+        }
+        self.decision.desired = limited;
+        limited
+    }
+
+    fn grow(&mut self, whole: u32, wanted: recommendation::Wanted, targets: &[f64], pools: &[PoolView]) {
+        let current = self.decision.current;
+        let Up { cooldown_seconds, step, clear_backlog_seconds: _ } = self.policy.behavior.up;
+        let mut next = whole;
+        if wanted.beyond {
+            let fit = pools.iter().fold(0_u32, |sum, pool| sum.saturating_add(pool.capacity));
+            let reason = Reason::PoolsFull { wanted: recommendation::whole(targets[0]), fit };
+            self.decision.flags.limited = Some(reason.to_string().into());
+            self.decision.reasons.push(reason);
+        }
+        if let Some(step) = step.filter(|step| next > current.saturating_add(*step)) {
+            self.decision.reasons.push(Reason::Step { direction: Direction::Up, limit: step });
+            next = current + step;
+        }
+        let left = self.state.durable.last_up.map_or(0.0, |last| cooldown_seconds - (self.now - last));
+        if left > 0.0 && next > current && current >= self.policy.min {
+            self.decision.reasons.push(Reason::Cooldown { direction: Direction::Up, left_seconds: left });
+            next = current;
+        }
+        let next = self.limit(next.max(current));
+        if next > current {
+            self.state.durable.last_up = Some(self.now);
+        }
+        self.decision.up = if next > current { Verdict::Done } else { Verdict::Held };
+    }
+
+    /// Why no more are asked for.
+    fn enough(&mut self, wanted: f64, ready: u32) {
+        let replicas = self.decision.current;
+        self.decision.up = Verdict::NotNeeded;
+        if wanted > f64::from(replicas) {
+            self.decision.reasons.push(Reason::DeadBand { wanted, replicas });
+        } else if wanted > f64::from(ready) && replicas > ready {
+            self.decision.reasons.push(Reason::OnItsWay { replicas: replicas - ready });
+        }
+    }
+
+    fn shrink(&mut self, whole: u32, level: f64, measured: &Measured, pools: &[PoolView], saturated: bool) {
+        let current = self.decision.current;
+        if self.limit(current) < current {
+            self.decision.down = Verdict::Done;
+            self.state.durable.last_down = Some(self.now);
+            return;
+        }
+        if measured.known < measured.ready {
+            self.decision.down = Verdict::Unknown;
+            return;
+        }
+        if whole >= current || current <= self.policy.min.max(1) {
+            self.decision.down = Verdict::NotNeeded;
+            if whole < current {
+                self.decision.reasons.push(Reason::Min { min: self.policy.min });
+            }
+            return;
+        }
+        if saturated {
+            self.decision.down = Verdict::Held;
+            return;
+        }
+        let going = burst::release(self.observation).and_then(|pod| pod.pool);
+        // One without a pool yet was asked for in the last that is in use.
+        let last = pools.iter().rposition(|pool| pool.pods > 0).unwrap_or(0);
+        let window = removal::window(self.policy, pools[going.unwrap_or(last).min(pools.len() - 1)].expected.p90);
+        let regret = self.state.forecaster.stay(pools.len(), level);
+        let Durable { last_up, last_down, .. } = self.state.durable;
+        let case = removal::Case {
+            current,
+            wanted: whole,
+            peak: self.state.wanted.over(window, self.now).unwrap_or(f64::INFINITY),
+            regret: regret.value + regret.margin,
+            window,
+            measured: self.state.measured_since.map_or(0.0, |since| self.now - since),
+            since: (last_up.map(|last| self.now - last), last_down.map(|last| self.now - last)),
+        };
+        let remaining = removal::judge(&case, self.policy, &mut self.decision.reasons);
+        self.decision.desired = remaining;
+        self.decision.down = if remaining < current { Verdict::Done } else { Verdict::Held };
+        if remaining < current {
+            self.state.durable.last_down = Some(self.now);
+        }
+    }
+}
+
+/// The horizons of the pools, then that of regret.
+fn ahead(pools: &[PoolView], policy: &Policy) -> Vec<Ahead> {
+    let Headroom { quantile, burst_quantile } = policy.behavior.headroom;
+    let of = |(index, pool): (usize, &PoolView)| Ahead {
+        seconds: pool.expected.p50,
+        quantile: if index == 0 { quantile } else { burst_quantile },
+    };
+    pools.iter().enumerate().map(of).chain([removal::REGRET]).collect()
+}
+
+impl Decision {
+    fn staying(at: Timestamp, current: u32) -> Self {
+        Self {
+            at,
+            current,
+            desired: current,
+            demand: None,
+            source: None,
+            forecasts: Vec::new(),
+            up: Verdict::NotNeeded,
+            down: Verdict::NotNeeded,
+            landing: None,
+            release: None,
+            flags: Flags::default(),
+            reasons: Vec::new(),
+        }
+    }
+
+    fn unknown(&mut self, why: &Arc<str>, directions: &[Direction]) {
+        self.flags.unknown = Some(Arc::clone(why));
+        for direction in directions {
+            match direction {
+                Direction::Up => self.up = Verdict::Unknown,
+                Direction::Down => self.down = Verdict::Unknown,
+            }
+            self.reasons.push(Reason::Unknown { direction: *direction, why: Arc::clone(why) });
+        }
+    }
 }

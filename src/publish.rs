@@ -118,6 +118,12 @@ impl Snapshot {
         Self::of(Readings::default(), Arc::new(view), vocabulary, now, Duration::ZERO)
     }
 
+    /// Whether it is the name of a metric that is measured here, with a statistic's suffix or without.
+    #[must_use]
+    pub fn is_metric(&self, name: &str) -> bool {
+        self.metrics.contains_key(name)
+    }
+
     /// The reading, if it is still fresh (R2).
     fn still(&self, reading: &Reading, now: Timestamp) -> Reading {
         fresh(reading.clone()?, now, self.max_age)

@@ -26,10 +26,15 @@ pub mod model;
 pub mod outcome;
 pub mod policy;
 pub mod random;
+pub mod report;
 pub mod serving;
 pub mod simulation;
+pub mod suite;
+pub mod summary;
+pub mod sweep;
 pub mod tidegate;
 pub mod trace;
+pub mod tune;
 
 pub use model::{Model, Slo};
 pub use outcome::Outcome;

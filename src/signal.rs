@@ -11,8 +11,17 @@ pub use observe::{Known, Observer};
 pub use room::PoolNodes;
 use serde::{Deserialize, Serialize};
 
+pub mod maximum;
+pub mod mean;
 mod observe;
+pub mod quantile;
 mod room;
+pub mod weighted;
+
+pub use maximum::Maximum;
+pub use mean::Mean;
+pub use quantile::Quantiles;
+pub use weighted::WeightedQuantiles;
 
 /// One signal of one pod.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

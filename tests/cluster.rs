@@ -24,12 +24,14 @@ mod workload;
 // The tests.
 mod access;
 mod certificates;
+mod engine;
 mod faults;
 mod fixture;
 mod groundwork;
 mod hpa_model;
 mod many_pods;
 mod own_metrics;
+mod policies;
 mod reading;
 mod restart;
 mod scaling;

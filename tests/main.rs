@@ -1,6 +1,7 @@
 //! The one integration binary; a module per surface.
 
 mod agent;
+mod browser;
 mod chart;
 mod cli;
 mod cluster;

@@ -197,6 +197,7 @@ impl Scene {
             target_kind: "Deployment".into(),
             target_name: deployment.into(),
             metrics: vec![(metric.into(), target)],
+            exact: false,
             min: 1,
             max: 3,
             current: 1,

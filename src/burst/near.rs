@@ -103,6 +103,7 @@ mod tests {
             max: 3,
             current: 3,
             desired,
+            exact: false,
         };
         let view = View { autoscalers: [(key("hpa"), Arc::new(hpa))].into(), ..View::default() };
         let group =

@@ -56,6 +56,9 @@ pub struct Args {
     /// A sample older than this is unknown [default: three intervals, at least 15s].
     #[arg(long, env = "TIDEGATE_MAX_AGE", value_name = "DURATION")]
     max_age: Option<Duration>,
+    /// Record every decision with what it was made from in this file, for `tidegate replay --decisions`.
+    #[arg(long, env = "TIDEGATE_RECORD", value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Log format.
     #[arg(long, env = "TIDEGATE_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -107,6 +110,7 @@ impl Args {
             discover,
             scrape_interval,
             max_age,
+            record,
             log_format,
             log,
         } = self;
@@ -119,6 +123,7 @@ impl Args {
         settings.serve.listen = listen.unwrap_or(settings.serve.listen);
         settings.serve.tls_cert_file = tls_cert_file.or(settings.serve.tls_cert_file);
         settings.serve.tls_key_file = tls_key_file.or(settings.serve.tls_key_file);
+        settings.control.record.file = record.or(settings.control.record.file);
         settings.telemetry.listen = metrics_listen.unwrap_or(settings.telemetry.listen);
         settings.telemetry.log_format = log_format.unwrap_or(settings.telemetry.log_format);
         settings.telemetry.log_filter = log.unwrap_or(settings.telemetry.log_filter);

@@ -168,6 +168,10 @@ impl Index {
             Kind::CoreServices => view.core_services.len(),
             Kind::Nodes => view.nodes.len(),
             Kind::Autoscalers => view.autoscalers.len(),
+            Kind::ScalingPolicies => view.policies.len(),
+            Kind::ScaledObjects => view.scaled_objects.len(),
+            Kind::ResourcePolicies => view.resource_policies.len(),
+            Kind::PluginResourcePolicies => view.plugin_resource_policies.len(),
         }
     }
 

@@ -213,6 +213,9 @@ pub struct Autoscaler {
     /// Metric name of each Pods, Object and External metric, and the value at which the HPA stays as it is: the target,
     /// times the current replicas where the HPA divides one value among them (`averageValue` of Object and External).
     pub metrics: Vec<(Arc<str>, f64)>,
+    /// `behavior.scaleUp.tolerance` and `behavior.scaleDown.tolerance` are 0: every single step is followed. Where a cluster
+    /// does not have these fields its API server drops them, and so this is never true there.
+    pub exact: bool,
     /// `spec.minReplicas`.
     pub min: i32,
     /// `spec.maxReplicas`.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use super::{Config, Invalid};
 
 /// Why a configuration file is not used.
@@ -57,8 +59,7 @@ impl Config {
     /// # Errors
     /// [`LoadError`], except for its variant `Invalid`.
     pub fn read(path: &Path) -> Result<Self, LoadError> {
-        let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
-        Self::parse(&text, path)
+        read(path)
     }
 
     /// Reads YAML text; `path` is for messages.
@@ -66,24 +67,37 @@ impl Config {
     /// # Errors
     /// As [`Config::read`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, LoadError> {
-        // A file with nothing but comments is a legal way to ask for the defaults.
-        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#') || line.trim() == "---")
-        {
-            return Ok(Self::default());
-        }
-        let options = serde_saphyr::options! { with_snippet: false };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| match error {
-            serde_saphyr::Error::SerdeUnknownField { field, expected, location } => LoadError::UnknownKey {
-                path: path.into(),
-                line: location.line(),
-                column: location.column(),
-                nearest: nearest(&field, &expected),
-                key: field,
-                known: expected,
-            },
-            other => LoadError::Yaml { path: path.into(), message: other.to_string() },
-        })
+        parse(text, path)
     }
+}
+
+/// Reads a file of any type that refuses unknown keys.
+///
+/// # Errors
+/// [`LoadError`], except for its variant `Invalid`.
+pub fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
+    parse(&text, path)
+}
+
+/// As [`read`], of YAML text.
+fn parse<T: DeserializeOwned + Default>(text: &str, path: &Path) -> Result<T, LoadError> {
+    // A file with nothing but comments is a legal way to ask for the defaults.
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#') || line.trim() == "---") {
+        return Ok(T::default());
+    }
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| match error {
+        serde_saphyr::Error::SerdeUnknownField { field, expected, location } => LoadError::UnknownKey {
+            path: path.into(),
+            line: location.line(),
+            column: location.column(),
+            nearest: nearest(&field, &expected),
+            key: field,
+            known: expected,
+        },
+        other => LoadError::Yaml { path: path.into(), message: other.to_string() },
+    })
 }
 
 fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {

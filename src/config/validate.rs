@@ -2,7 +2,7 @@
 
 use std::time::Duration as StdDuration;
 
-use super::{Config, Discovery, Passthrough, UrlTarget};
+use super::{Config, Control, Discovery, Passthrough, UrlTarget};
 
 /// A setting that cannot work. The message names the field, the rule and the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,11 +37,14 @@ impl Config {
     /// # Errors
     /// The first rule that does not hold.
     pub fn validate(&self) -> Result<(), Invalid> {
-        let Self { scrape, vocabulary: _, aggregate, serve, burst, telemetry } = self;
+        let Self { scrape, vocabulary: _, aggregate, serve, burst, control, telemetry } = self;
         if let Some(address) = burst.webhook_listen.filter(|address| address.port() != 0) {
             let rule = "must not be the address of serve.listen";
             require(address != serve.listen, "burst.webhookListen", rule, address)?;
         }
+        let rule = "needs control.enabled, because nothing is known of the order of pools without it";
+        let webhook = burst.webhook_listen.filter(|_| !control.enabled);
+        require(webhook.is_none(), "burst.webhookListen", rule, format!("{webhook:?}"))?;
         require(scrape.interval.0 >= SHORTEST_INTERVAL, "scrape.interval", "must be at least 50ms", scrape.interval)?;
         require(!scrape.timeout.0.is_zero(), "scrape.timeout", "must be above zero", scrape.timeout)?;
         for (field, time) in [
@@ -96,7 +99,23 @@ impl Config {
         if let Some(Passthrough { url, .. }) = &serve.passthrough {
             require(url.starts_with("https://"), "serve.passthrough.url", "must begin with https://", url)?;
         }
+        control.validate()?;
         require(telemetry.series > 0, "telemetry.series", "must be above zero", telemetry.series)
+    }
+}
+
+impl Control {
+    fn validate(&self) -> Result<(), Invalid> {
+        let Self { enabled: _, tick, identity: _, lease, record } = self;
+        let within = |time: super::Duration, from: StdDuration, to: StdDuration| time.0 >= from && time.0 <= to;
+        let ticks = within(*tick, StdDuration::from_millis(100), StdDuration::from_mins(1));
+        require(ticks, "control.tick", "must be 100ms to 1m", tick)?;
+        // Shorter than a write may take, nobody could ever write.
+        let lasts = within(lease.duration, StdDuration::from_secs(5), StdDuration::from_mins(5));
+        require(lasts, "control.lease.duration", "must be 5s to 5m", lease.duration)?;
+        require(!lease.name.is_empty(), "control.lease.name", "must not be empty", "\"\"")?;
+        require(record.bytes.0 > 0, "control.record.bytes", "must be above zero", record.bytes)?;
+        require(record.files > 0, "control.record.files", "must be above zero", record.files)
     }
 }
 
@@ -179,6 +198,9 @@ mod tests {
             ("serve: {groups: []}", "serve.groups"),
             ("serve: {passthrough: {url: 'http://other'}}", "serve.passthrough.url"),
             ("burst: {webhookListen: '0.0.0.0:6443'}", "burst.webhookListen"),
+            ("control: {tick: 1ms}", "control.tick"),
+            ("control: {lease: {duration: 1s}}", "control.lease.duration"),
+            ("control: {record: {files: 0}}", "control.record.files"),
             ("telemetry: {series: 0}", "telemetry.series"),
         ] {
             let config = Config::parse(yaml, Path::new("x.yaml")).unwrap();

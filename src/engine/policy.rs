@@ -119,8 +119,8 @@ pub struct Down {
     /// A replica goes only when nothing within so many seconds would have needed it. Default: the time in which it could
     /// be back, by the pool that it is in (p90 of the learned time to ready), at least [`Down::SHORTEST_WINDOW`].
     pub window_seconds: Option<f64>,
-    /// Seconds after an addition, and between two removals. Default: a quarter of the window after a removal, the whole of
-    /// it after an addition.
+    /// Seconds after an addition, and between two removals. Default: 15 between two removals, so that one shows its effect
+    /// before the next, and none after an addition, which the window guards.
     pub cooldown_seconds: Option<f64>,
     /// Most replicas removed by one decision. Default 1: a wrong removal costs a model load.
     pub step: u32,
@@ -138,9 +138,9 @@ impl Down {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Headroom {
-    /// In the first pool, 0.5..1. Default 0.9.
+    /// In the first pool, 0.5..1. Default 0.95: the rest of the way to 99 % of requests in time is what a queue may take.
     pub quantile: f64,
-    /// In pools that cost more, 0.5..1. Default 0.8: the dearer the reserve, the less of it (the newsvendor's ratio).
+    /// In the pools after it, 0.5..1. Default 0.95.
     pub burst_quantile: f64,
 }
 
@@ -191,6 +191,6 @@ impl Default for Down {
 
 impl Default for Headroom {
     fn default() -> Self {
-        Self { quantile: 0.9, burst_quantile: 0.8 }
+        Self { quantile: 0.95, burst_quantile: 0.95 }
     }
 }

@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    capacity::Capacity, demand::Memory, filter::Filter, forecast::Forecaster, readiness::Readiness,
+    saturation::Saturation, season::Season, utilization::Map,
+};
+use crate::signal::Maximum;
+
 /// What the engine remembers of a service. Bounded, opaque.
 ///
 /// All of it can be serialized, so that a recording can begin anywhere; what must outlive a restart is [`State::durable`].
@@ -9,6 +15,14 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", default)]
 pub struct State {
     pub(super) durable: Durable,
+    pub(super) memory: Memory,
+    pub(super) filter: Filter,
+    pub(super) forecaster: Forecaster,
+    pub(super) saturation: Saturation,
+    /// What was wanted, replica equivalents.
+    pub(super) wanted: Maximum,
+    /// Since when demand has been known without interruption, seconds since the epoch.
+    pub(super) measured_since: Option<f64>,
 }
 
 /// What must outlive a restart: when it last moved, and what was learned. A few KiB of JSON.
@@ -20,6 +34,20 @@ pub struct State {
 pub struct Durable {
     /// [`Durable::VERSION`] of the writer.
     version: u32,
+    /// Last addition and removal, seconds since the epoch.
+    #[serde(default)]
+    pub(super) last_up: Option<f64>,
+    #[serde(default)]
+    pub(super) last_down: Option<f64>,
+    #[serde(default)]
+    pub(super) capacity: Capacity,
+    #[serde(default)]
+    pub(super) utilization: Map,
+    /// By index of the policy's pools.
+    #[serde(default)]
+    pub(super) readiness: Vec<Readiness>,
+    #[serde(default)]
+    pub(super) season: Season,
 }
 
 /// State that this version cannot use. It is set aside, and everything is learned anew.
@@ -38,7 +66,15 @@ pub enum Unreadable {
 
 impl Default for Durable {
     fn default() -> Self {
-        Self { version: Self::VERSION }
+        Self {
+            version: Self::VERSION,
+            last_up: None,
+            last_down: None,
+            capacity: Capacity::default(),
+            utilization: Map::default(),
+            readiness: Vec::new(),
+            season: Season::default(),
+        }
     }
 }
 
@@ -77,6 +113,6 @@ impl State {
             return Err(Unreadable::Version { found: version });
         }
         let durable = serde_json::from_str(json).map_err(malformed)?;
-        Ok(Self { durable })
+        Ok(Self { durable, ..Self::default() })
     }
 }

@@ -4,6 +4,8 @@
 //! having to edit their policies. Everything that a reader wants to see at a glance has its default written in by the API
 //! server.
 
+#![allow(clippy::duplicated_attributes, reason = "each printer column has a type and a path")]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -37,7 +39,7 @@ use crate::config::Duration;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.minReplicas <= self.maxReplicas").message("minReplicas must be at most maxReplicas").field_path(".minReplicas"),
-    validation = Rule::new("self.minReplicas > 0 || self.signals != 'Utilization'").message("minReplicas 0 cannot work with signals Utilization: nothing measures demand while there are no replicas").field_path(".minReplicas"),
+    validation = Rule::new("self.minReplicas > 0 || !has(self.signals.use) || self.signals.use != 'Utilization'").message("minReplicas 0 cannot work with utilization alone: nothing measures it while there are no replicas").field_path(".minReplicas"),
     validation = Rule::new("!has(self.pools) || size(self.pools) == 0 || self.pools.exists(p, !has(p.maxReplicas)) || self.pools.map(p, p.maxReplicas).sum() >= self.minReplicas").message("the pools together hold fewer than minReplicas").field_path(".pools")
 )]
 pub struct ScalingPolicySpec {
@@ -54,13 +56,17 @@ pub struct ScalingPolicySpec {
     /// Most replicas.
     #[schemars(range(min = 1, max = 10_000))]
     pub max_replicas: u32,
-    /// Utilization of a replica at which it is as busy as it should be, percent. Left out: what the engine has learned.
+    /// Utilization, percent, at which a replica counts as fully used, where utilization is all there is and the service has
+    /// not shown yet what a full replica reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub target_utilization: Option<u32>,
     /// What demand is made of.
     #[serde(default)]
     pub signals: Signals,
+    /// Bounds that a request should keep. They say how full a replica may be.
+    #[serde(default, skip_serializing_if = "Objective::is_empty")]
+    pub objective: Objective,
     /// Sets of nodes in the order in which they are to be filled: on-premises before cloud. Left out: all nodes are alike.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -106,13 +112,47 @@ pub enum Mode {
 }
 
 /// What demand is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Signals {
+    /// Auto: the model server's own figures where every ready pod offers them, utilization otherwise. Queue and Utilization:
+    /// that alone.
+    pub r#use: Use,
+    /// Family that tells a pod's utilization, such as DCGM_CUSTOM_PROCESS_SM_UTIL. Left out: the first usual one that the
+    /// pods report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub utilization_metric: Option<String>,
+}
+
+/// Which signals.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Signals {
-    /// Tokens, queues and utilization, as far as the pods offer them.
+pub enum Use {
+    /// Queue where it is there, utilization otherwise.
     #[default]
     Auto,
-    /// GPU utilization alone.
+    /// The model server's own figures.
+    Queue,
+    /// GPU utilization.
     Utilization,
+}
+
+/// Bounds that a request should keep.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Objective {
+    /// Longest time to the first token, queueing included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token: Option<Duration>,
+    /// Longest time per output token after the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_per_output_token: Option<Duration>,
+}
+
+impl Objective {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A set of nodes that replicas can land on.
@@ -126,9 +166,12 @@ pub struct Pool {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub node_selector: BTreeMap<String, String>,
-    /// What an hour of a replica costs here, relative to the other pools.
+    /// A node autoscaler adds nodes to it.
+    #[serde(default)]
+    pub elastic: bool,
+    /// What an hour of a replica costs here, relative to the other pools; above 0.
     #[serde(default = "one_unit")]
-    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    #[schemars(range(max = 1_000_000.0), extend("minimum" = 0.0, "exclusiveMinimum" = true))]
     pub cost: f64,
     /// Most replicas of this service in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,22 +180,49 @@ pub struct Pool {
     /// How long a node of it stays after its last pod has left: the node autoscaler's own delay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub return_after: Option<Duration>,
+    /// What a pod needs to become ready here, until that has been measured.
+    #[serde(default, skip_serializing_if = "Boot::is_empty")]
+    pub boot: Boot,
+}
+
+/// Typical times of the three stretches from a pod's creation to Ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Boot {
+    /// Until it is bound to a node, where a node has to come first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<Duration>,
+    /// From there until its container runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Duration>,
+    /// From there until it is ready: the model is loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<Duration>,
+}
+
+impl Boot {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 const fn one_unit() -> f64 {
     1.0
 }
 
-/// How quickly it may move.
+/// How quickly it may move, and how cautiously.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Behavior {
     /// Towards more replicas.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scale_up: Option<Movement>,
+    pub scale_up: Option<ScaleUp>,
     /// Towards fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scale_down: Option<Movement>,
+    pub scale_down: Option<ScaleDown>,
+    /// Reserve against what the forecast does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headroom: Option<Headroom>,
 }
 
 impl Behavior {
@@ -161,20 +231,54 @@ impl Behavior {
     }
 }
 
-/// One direction.
+/// Towards more replicas.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Movement {
-    /// How long demand must have asked for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window: Option<Duration>,
-    /// Least time between two moves in this direction.
+pub struct ScaleUp {
+    /// Least time between two additions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<Duration>,
-    /// Most replicas at once.
+    /// Most replicas added at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_step: Option<u32>,
+    /// What waits should be worked off within so long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clear_backlog: Option<Duration>,
+}
+
+/// Towards fewer replicas.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ScaleDown {
+    /// A replica goes only when nothing within so long would have needed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Duration>,
+    /// Least time after an addition, and between two removals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cooldown: Option<Duration>,
+    /// Most replicas removed at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_step: Option<u32>,
+    /// A removal leaves this share of the remaining capacity free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.5))]
+    pub margin: Option<f64>,
+}
+
+/// Reserve, as the quantile of the forecast's own error that is covered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Headroom {
+    /// In the first pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.5, max = 0.999))]
+    pub quantile: Option<f64>,
+    /// In the pools after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.5, max = 0.999))]
+    pub burst_quantile: Option<f64>,
 }
 
 /// What Tidegate says of the policy.
@@ -205,11 +309,11 @@ pub struct ScalingPolicyStatus {
     /// The last decision, in one sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// When the desired number last changed.
+    /// When the number of replicas that are asked for was last seen to change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time")]
-    pub last_change_time: Option<Time>,
-    /// See <https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md>.
+    pub last_scale_time: Option<Time>,
+    /// Ready, Active, Unknown, Saturated, Limited, Bursting, CannotTell, StepsSwallowed.
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{DESIRED_METRIC, Mode, TargetKind, TargetRef};
-use crate::cluster::{Autoscaler, AutoscalerClass, Deployment, InferenceService, ObjectKey, ScalingPolicy, View};
+use crate::cluster::{Autoscaler, AutoscalerClass, Deployment, InferenceService, Kind, ObjectKey, ScalingPolicy, View};
 
 /// Why a policy cannot work. It then does nothing, and says this in its condition `Ready`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +56,9 @@ pub enum Refusal {
     /// Somebody else writes the replicas, and so must we not.
     #[error("{0} already scales Deployment {1}; there must be one owner: remove it, or use mode Advise")]
     Owned(Owner, Arc<str>),
+    /// Whether somebody else writes the replicas cannot be seen.
+    #[error("{0} cannot be read, and so nobody knows who else scales Deployment {1}; mode Act needs to know")]
+    OwnersUnknown(&'static str, Arc<str>),
     /// An older policy is about the same Deployment.
     #[error("spec.targetRef: ScalingPolicy {0} is older and scales the same Deployment; delete one of them")]
     SecondPolicy(Arc<str>),
@@ -75,6 +78,7 @@ impl Refusal {
             Self::MultiNode(_) => "MultiNode",
             Self::ClassNone(_) => "AutoscalerClassNone",
             Self::Owned(..) => "ForeignOwner",
+            Self::OwnersUnknown(..) => "OwnersUnknown",
             Self::SecondPolicy(_) => "SecondPolicy",
             Self::ScaleFromZero => "ScaleFromZero",
         }
@@ -164,10 +168,16 @@ pub fn may(view: &View, deployment: &Deployment, mode: Mode) -> Result<(), Refus
     }
     match mode {
         Mode::Advise => Ok(()),
-        Mode::Act => match owners(view, deployment).next() {
-            Some(owner) => Err(Refusal::Owned(owner, Arc::clone(&deployment.key.name))),
-            None => Ok(()),
-        },
+        Mode::Act => {
+            let name = || Arc::clone(&deployment.key.name);
+            if let Some(owner) = owners(view, deployment).next() {
+                return Err(Refusal::Owned(owner, name()));
+            }
+            match [Kind::Autoscalers, Kind::ScaledObjects].iter().find(|kind| view.unsynced.contains(kind.name())) {
+                Some(kind) => Err(Refusal::OwnersUnknown(kind.name(), name())),
+                None => Ok(()),
+            }
+        }
     }
 }
 
@@ -198,6 +208,35 @@ pub fn autoscalers<'v>(view: &'v View, deployment: &'v ObjectKey) -> impl Iterat
         .map(|(_, hpa)| hpa)
         .take_while(|hpa| hpa.key.namespace == deployment.namespace)
         .filter(|hpa| &*hpa.target_kind == "Deployment" && hpa.target_name == deployment.name)
+}
+
+/// Who does what the engine advises.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Following {
+    /// This HPA.
+    By {
+        /// Its name.
+        autoscaler: Arc<str>,
+        /// Whether it follows every single step; otherwise its tolerance of 10 % swallows them from ten replicas up.
+        exact: bool,
+    },
+    /// Nobody.
+    Nobody,
+    /// Somebody who goes by other things.
+    Other(Owner),
+    /// Several HPAs: each of them then refuses to scale (`AmbiguousSelector`).
+    Several(Vec<Arc<str>>),
+}
+
+/// Who does what is advised for that Deployment.
+#[must_use]
+pub fn following(view: &View, deployment: &Deployment) -> Following {
+    let hpas: Vec<_> = autoscalers(view, &deployment.key).collect();
+    match hpas[..] {
+        [only] if follows(only) => Following::By { autoscaler: Arc::clone(&only.key.name), exact: only.exact },
+        [_] | [] => owners(view, deployment).next().map_or(Following::Nobody, Following::Other),
+        _ => Following::Several(hpas.iter().map(|hpa| Arc::clone(&hpa.key.name)).collect()),
+    }
 }
 
 /// Whether the HPA follows the engine's advice.

@@ -68,7 +68,7 @@ impl Workload {
                     let count = whole as usize + usize::from(random.unit() < share);
                     for copy in 0..count {
                         let shift = if copy == 0 { 0.0 } else { (2.0 * random.unit() - 1.0) * jitter };
-                        let at = (request.at - self.from + shift).clamp(0.0, self.seconds());
+                        let at = (request.at - self.from + shift).clamp(0.0, self.seconds() - 1e-6);
                         copies.push(Request { at: self.warmup + at, ..*request });
                         if at > 0.0 && at <= self.warmup {
                             copies.push(Request { at: self.warmup - at, ..*request });
@@ -188,3 +188,6 @@ fn lengths(median: f64, sigma: f64, max: f64) -> Vec<u32> {
     let quantile = |i: usize| normal.inverse_cdf((i as f64 + 0.5) / LENGTHS as f64);
     (0..LENGTHS).map(|i| (median * (sigma * quantile(i)).exp()).clamp(1.0, max.max(1.0)).round() as u32).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,9 +25,18 @@ pub enum Curve {
     Fall,
 }
 
-/// Centres of the log's ranges of running requests, for a batch of at most 64, and the mean utilization in each.
-const FALL: [(f64, f64); 8] =
-    [(0.0, 0.0), (1.0, 53.9), (2.5, 71.3), (5.5, 67.8), (11.5, 61.7), (23.5, 52.9), (47.5, 44.8), (64.0, 31.0)];
+/// The log's ranges of running requests, for a batch of at most 64, at their centres, with the mean utilization in each.
+const FALL: [(f64, f64); 9] = [
+    (0.0, 0.0),
+    (1.0, 53.9),
+    (2.0, 71.3),
+    (3.0, 71.3),
+    (5.5, 67.8),
+    (11.5, 61.7),
+    (23.5, 52.9),
+    (47.5, 44.8),
+    (64.0, 31.0),
+];
 
 impl Curve {
     /// All of them.
@@ -59,3 +68,6 @@ impl Curve {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -332,10 +332,16 @@ impl Fleet {
     fn place(&mut self, now: f64) {
         let waiting: Vec<u64> =
             self.pods.iter().filter(|pod| pod.place.is_none() && !pod.leaving).map(|pod| pod.id).collect();
+        let mut on_premises = self.free_on_premises();
         let mut homeless = 0;
         for id in waiting {
-            let place = if self.free_on_premises() > 0 {
+            let place = if on_premises > 0 {
+                on_premises -= 1;
                 Place::OnPremises
+            } else if homeless > 0 {
+                // None was found for the pod before this one either.
+                homeless += 1;
+                continue;
             } else if let Some(node) = self.nodes.iter_mut().find(|node| node.up && node.pod.is_none()) {
                 node.pod = Some(id);
                 Place::Cloud(node.id)
@@ -371,8 +377,8 @@ impl Fleet {
 fn first_to_go(a: &Pod, b: &Pod, release: &Release, now: f64) -> Ordering {
     let cost = |pod: &Pod| match release {
         Release::Chance => 0,
-        Release::Ordered(Some(uid)) if *uid == pod.uid => i64::MIN,
-        Release::Ordered(_) => -(pod.place.map_or(0, Place::pool) as i64),
+        Release::Ordered(Some(uid)) if *uid == pod.uid => 0,
+        Release::Ordered(_) => 1 + CLOUD - pod.place.map_or(ON_PREMISES, Place::pool),
     };
     // Younger first, but only by powers of two of the age in nanoseconds.
     let age = |since: Option<f64>| since.map_or(-1, |since| ((now - since) * 1e9).max(1.0).log2() as i64);
@@ -384,3 +390,6 @@ fn first_to_go(a: &Pod, b: &Pod, release: &Release, now: f64) -> Ordering {
         .then_with(|| age(Some(a.created)).cmp(&age(Some(b.created))))
         .then_with(|| a.uid.cmp(&b.uid))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::exporter::Curve;
 
+mod validate;
+
 /// The model of the serving system. Keys in the file are camelCase.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

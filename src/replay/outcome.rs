@@ -58,6 +58,8 @@ pub struct Figures {
     pub max_replicas: u32,
     /// Length of the run, hours.
     pub hours: f64,
+    /// Share of the decisions at which the contender said that what it sees does not tell how much load there is, 0..1.
+    pub cannot_tell: f64,
 }
 
 /// Evenly spaced samples.

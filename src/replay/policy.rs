@@ -18,6 +18,11 @@ pub trait Autoscaler {
     /// One sentence that says why the last decision is what it is. Asked for only when the replicas change.
     fn sentence(&self) -> String;
 
+    /// Whether the contender says that what it sees does not tell how much load there is (R16).
+    fn cannot_tell(&self) -> bool {
+        false
+    }
+
     /// Demand in replica equivalents as the contender understands it, for the plots; `None` if it has no such idea or does
     /// not know.
     fn demand(&self) -> Option<f64> {

@@ -273,7 +273,9 @@ impl Replica {
 
     /// Cuts off whatever it still has.
     pub fn cut_off(&mut self, ledger: &mut impl Ledger) {
-        ledger.waiting(-(self.queue.len() as i64));
+        for _ in &self.queue {
+            ledger.waiting(-1);
+        }
         let prefilling = self.prompt.take().map(|prompt| prompt.request);
         let computed = self.running.drain().map(|running| running.request);
         for request in self.queue.drain(..).chain(computed).chain(prefilling) {
@@ -410,3 +412,6 @@ impl Replica {
 fn tokens(request: &Request) -> u64 {
     u64::from(request.prompt) + u64::from(request.output)
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,7 +143,9 @@ impl<'a> Run<'a> {
             unbilled: (0.0, 0.0),
         };
         let pods: Vec<u64> = run.fleet.pods().iter().map(|pod| pod.id).collect();
-        pods.into_iter().for_each(|pod| run.serve(pod));
+        for pod in pods {
+            run.serve(pod);
+        }
         run
     }
 
@@ -324,6 +326,7 @@ impl<'a> Run<'a> {
             concurrency.map(|server| server.replica.outstanding()).sum::<u32>() + self.gateway.len() as u32;
         let seen = Seen { observation: &self.observation, concurrency };
         let wanted = autoscaler.decide(&seen, now);
+        self.tally.decided(self.now, autoscaler.cannot_tell());
         let desired = wanted.desired.clamp(self.scenario.min, self.scenario.max);
         if desired == self.desired {
             return;
@@ -403,3 +406,6 @@ impl<'a> Run<'a> {
         self.tally.sampled(sample);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,13 +216,14 @@ impl BadRows {
     }
 }
 
-/// Requests in order, counted from the first one's time; the trace lasts until the last one.
+/// Requests in order, counted from the first one's time; the trace lasts a mean gap longer than until the last one.
 fn log(mut timed: Vec<(f64, u32, u32)>, start: Option<Timestamp>, bad: BadRows) -> Rows {
     timed.sort_by(|a, b| a.0.total_cmp(&b.0));
     let first = timed.first().map_or(0.0, |row| row.0);
     let requests: Vec<Request> =
         timed.into_iter().map(|(at, prompt, output)| Request { at: at - first, prompt, output }).collect();
-    let seconds = requests.last().map_or(0.0, |last| last.at);
+    let last = requests.last().map_or(0.0, |last| last.at);
+    let seconds = last + last / requests.len().saturating_sub(1).max(1) as f64;
     Rows { start, seconds, load: Load::Requests(requests), bad }
 }
 
@@ -246,3 +247,6 @@ fn tokens(field: &str, what: &str) -> Result<u32, String> {
 
 /// More tokens than any model takes.
 const MAX_TOKENS: u32 = 10_000_000;
+
+#[cfg(test)]
+mod tests;

@@ -365,6 +365,7 @@ fn autoscaler() -> Autoscaler {
         target_kind: "Deployment".into(),
         target_name: format!("{}-predictor", script::SERVICE).into(),
         metrics: vec![(Arc::from(script::METRIC), f64::from(script::TARGET))],
+        exact: false,
         min: script::MIN_REPLICAS,
         max: script::MAX_REPLICAS,
         current: script::MIN_REPLICAS,

@@ -144,6 +144,7 @@ fn view() -> View {
                     target_kind: "Deployment".into(),
                     target_name: deployment.as_str().into(),
                     metrics: vec![(METRIC.into(), 50.0)],
+                    exact: false,
                     min: 1,
                     max: 1000,
                     current: 1,

@@ -36,6 +36,9 @@ pub const NAMESPACE: &str = "kube-system";
 /// See [`NAMESPACE`].
 pub const SERVICE: &str = "tidegate";
 
+/// How long the Lease lasts by which one adapter is chosen to write.
+pub const LEASE_SECONDS: u64 = 5;
+
 /// Exporters are found as pods with this label, at their port of this name.
 pub const EXPORTER_LABEL: &str = "tidegate.test/exporter";
 /// The label's value where the pages' own timestamps are not trusted, which is the default.
@@ -141,6 +144,21 @@ impl Adapter {
         Ok(())
     }
 
+    /// Another replica: it decides as this one does, and nobody asks it. It ends with what is returned.
+    pub fn companion(&self) -> Result<Part, String> {
+        let folder = self.plane.folder();
+        let [port, telemetry, webhook] = free_ports();
+        fs::write(folder.join("companion.yaml"), config(folder, port, telemetry, webhook))
+            .map_err(|error| error.to_string())?;
+        let flags = |name: &str, file: &str| [name.into(), folder.join(file).display().to_string()];
+        let arguments = [
+            &["adapter".into()][..],
+            &flags("--config", "companion.yaml"),
+            &flags("--kubeconfig", "tidegate-adapter.yaml"),
+        ];
+        Part::start("companion", folder, &self.program, &arguments.concat())
+    }
+
     /// `kill -9`.
     pub fn kill(&self) {
         if let Some(mut process) = self.process.lock().take() {
@@ -199,6 +217,7 @@ fn config(folder: &Path, port: u16, telemetry: u16, webhook: u16) -> String {
          serve:\n  listen: 127.0.0.1:{port}\n  tlsCertFile: {folder}/tidegate.crt\n  tlsKeyFile: {folder}/tidegate.key\n  \
          serviceNamespace: {NAMESPACE}\n  serviceName: {SERVICE}\n\
          burst:\n  webhookListen: 127.0.0.1:{webhook}\n\
+         control:\n  tick: 500ms\n  lease: {{duration: {LEASE_SECONDS}s}}\n\
          telemetry:\n  listen: 127.0.0.1:{telemetry}\n  logFilter: info\n"
     )
 }

@@ -111,6 +111,7 @@ impl ControlPlane {
         .map_err(|error| format!("{error}\n{}", plane.tails(20)))?;
         // Before the controllers: they look but twice a minute for kinds that they did not find.
         kubectl::create(&plane, include_str!("inferenceservice_crd.yaml")).await?;
+        kubectl::create(&plane, include_str!("../../deploy/crds/scalingpolicy.yaml")).await?;
         kubectl::create(&plane, include_str!("fleet_crd.yaml")).await?;
         if extent == Extent::ApiServer {
             return Ok(plane);

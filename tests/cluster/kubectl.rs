@@ -38,3 +38,19 @@ pub async fn create(plane: &ControlPlane, yaml: &str) -> Result<String, String> 
     fs::write(&file, yaml).map_err(|error| format!("{}: {error}", file.display()))?;
     kubectl(plane, &["create", "-f", &file.display().to_string()]).await
 }
+
+/// Runs our own program as administrator.
+pub async fn tidegate(plane: &ControlPlane, arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(arguments).arg("--kubeconfig").arg(plane.folder().join("admin.yaml")).env_remove("KUBECONFIG");
+    let said = arguments.join(" ");
+    let output: Output = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(format!("tidegate {said}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+}

@@ -22,6 +22,9 @@ const STAGES: [&str; 4] = [
     "kustomize/stage/pod/fast/pod-delete.yaml",
 ];
 
+/// Annotation of a pod: how long it takes from its node to Ready, such as `8s`. Left out: no time.
+pub const MODEL_LOAD: &str = "tidegate.test/model-load";
+
 /// Writes `stages.yaml`.
 pub fn write_stages(bin: &Path, folder: &Path) -> Result<(), String> {
     let read = |path: &Path| {
@@ -29,8 +32,19 @@ pub fn write_stages(bin: &Path, folder: &Path) -> Result<(), String> {
             .map_err(|error| format!("{}: {error}; tests/controlplane/build makes it", path.display()))
     };
     let module = read(&bin.join("kwok-module"))?;
-    let stages: Vec<String> =
+    let mut stages: Vec<String> =
         STAGES.iter().map(|stage| read(&Path::new(module.trim()).join(stage))).collect::<Result<_, _>>()?;
+    let next = "\n  next:\n    statusTemplate:";
+    let delayed = format!(
+        "\n  delay:\n    durationMilliseconds: 0\n    durationFrom:\n      \
+         expressionFrom: '.metadata.annotations[\"{MODEL_LOAD}\"]'{next}"
+    );
+    for stage in stages.iter_mut().filter(|stage| stage.contains("name: pod-ready")) {
+        *stage = stage.replace(next, &delayed);
+        if !stage.contains(MODEL_LOAD) {
+            return Err("kwok's stage pod-ready has another form than the one that a model load can be put into".into());
+        }
+    }
     fs::write(folder.join("stages.yaml"), stages.join("\n---\n")).map_err(|error| error.to_string())
 }
 

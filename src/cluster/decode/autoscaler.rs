@@ -24,6 +24,31 @@ struct Spec {
     max_replicas: i32,
     #[serde(default)]
     metrics: Option<Vec<Metric>>,
+    #[serde(default)]
+    behavior: Behavior,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Behavior {
+    scale_up: Option<Rules>,
+    scale_down: Option<Rules>,
+}
+
+#[derive(Deserialize)]
+struct Rules {
+    #[serde(default)]
+    tolerance: Option<WireQuantity>,
+}
+
+impl Behavior {
+    fn exact(&self) -> bool {
+        let zero = |rules: &Option<Rules>| {
+            let tolerance = rules.as_ref().and_then(|rules| rules.tolerance.as_ref());
+            tolerance.is_some_and(|quantity| quantity.value("tolerance") == Ok(0.0))
+        };
+        zero(&self.scale_up) && zero(&self.scale_down)
+    }
 }
 
 #[derive(Deserialize)]
@@ -94,6 +119,7 @@ impl Wire {
             target_kind: spec.scale_target_ref.kind,
             target_name: spec.scale_target_ref.name,
             metrics,
+            exact: spec.behavior.exact(),
             min: spec.min_replicas.unwrap_or(1),
             max: spec.max_replicas,
             current,
@@ -172,6 +198,21 @@ mod tests {
                 assert_eq!(decode(&hpa).metrics, [("c".into(), 7.0)], "{source}: not divided");
             }
         }
+    }
+
+    #[test]
+    fn an_hpa_is_exact_if_it_tolerates_nothing_in_either_direction() {
+        for (up, down, exact) in [
+            (json!({"tolerance": "0"}), json!({"tolerance": 0}), true),
+            (json!({"tolerance": "0"}), json!({}), false),
+            (json!({"tolerance": "0"}), json!({"tolerance": "50m"}), false),
+            (json!(null), json!(null), false),
+        ] {
+            let mut hpa = arena();
+            hpa["spec"]["behavior"] = json!({"scaleUp": up, "scaleDown": down});
+            assert_eq!(decode(&hpa).exact, exact, "{hpa}");
+        }
+        assert!(!decode(&arena()).exact);
     }
 
     #[test]

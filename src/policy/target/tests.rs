@@ -3,10 +3,15 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::{Index, Kind};
+use crate::cluster::{Index, Kind, Scope};
 
 fn index() -> Index {
-    Index::new(&crate::config::Aggregate::default(), &[&Kind::MEASURED[..], &Kind::DECIDED].concat())
+    let kinds = [&Kind::MEASURED[..], &Kind::DECIDED].concat();
+    let index = Index::new(&crate::config::Aggregate::default(), &kinds);
+    for kind in kinds {
+        index.reset(kind, &Scope::Cluster, Vec::new());
+    }
+    index
 }
 
 fn deployment(index: &Index, name: &str, service: Option<&str>) {
@@ -140,4 +145,35 @@ fn of_two_policies_for_one_target_the_older_one_counts() {
     let all: Vec<_> = view.policies.values().collect();
     assert_eq!(&*first(&all).unwrap().key.name, "b");
     assert!(first(&[]).is_none());
+}
+
+#[test]
+fn acting_needs_to_see_who_else_scales() {
+    for kind in [Kind::Autoscalers, Kind::ScaledObjects] {
+        let index = index();
+        deployment(&index, "llm", None);
+        index.lose(kind, &Scope::Cluster);
+        let view = index.view();
+        let (_, deployment) = view.deployments.first_key_value().unwrap();
+        assert_eq!(may(&view, deployment, Mode::Act).unwrap_err().reason(), "OwnersUnknown");
+        assert_eq!(may(&view, deployment, Mode::Advise), Ok(()));
+    }
+}
+
+#[test]
+fn advice_is_followed_by_the_one_hpa_that_reads_it() {
+    let index = index();
+    deployment(&index, "llm", None);
+    let following = |index: &Index| {
+        let view = index.view();
+        let (_, deployment) = view.deployments.first_key_value().unwrap();
+        following(&view, deployment)
+    };
+    assert_eq!(following(&index), Following::Nobody);
+    autoscaler(&index, "theirs", "llm", "queue_length");
+    assert_eq!(following(&index), Following::Other(Owner::Autoscaler("theirs".into())));
+    autoscaler(&index, "theirs", "llm", DESIRED_METRIC);
+    assert_eq!(following(&index), Following::By { autoscaler: "theirs".into(), exact: false });
+    autoscaler(&index, "another", "llm", DESIRED_METRIC);
+    assert_eq!(following(&index), Following::Several(vec!["another".into(), "theirs".into()]));
 }

@@ -41,7 +41,7 @@ impl Hpa {
     /// An HPA with a target in percent.
     #[must_use]
     pub fn new(target: f64, min: u32, max: u32) -> Self {
-        let bounds = (min.max(1) as i32, max as i32);
+        let bounds = (min.max(1).cast_signed(), max.cast_signed());
         Self { target: (target * 1e3) as i64, bounds, memory: Memory::default(), why: Why::default() }
     }
 }
@@ -53,7 +53,7 @@ impl Autoscaler for Hpa {
 
     fn decide(&mut self, seen: &Seen<'_>, now: Timestamp) -> Wanted {
         let observation = seen.observation;
-        let current = observation.replicas as i32;
+        let current = observation.replicas.cast_signed();
         let pods: BTreeMap<String, PodPhase> =
             observation.pods.iter().map(|pod| (pod.name.to_string(), phase(pod))).collect();
         // The adapter has no item for a pod that is not ready, or of which it knows nothing fresh.

@@ -31,7 +31,7 @@ impl Keda {
     /// Requests per replica as the target.
     #[must_use]
     pub fn new(target: f64, min: u32, max: u32) -> Self {
-        let bounds = (min.max(1) as i32, max as i32);
+        let bounds = (min.max(1).cast_signed(), max.cast_signed());
         Self { target: (target * 1e3) as i64, bounds, memory: Memory::default(), why: None }
     }
 }
@@ -42,7 +42,7 @@ impl Autoscaler for Keda {
     }
 
     fn decide(&mut self, seen: &Seen<'_>, now: Timestamp) -> Wanted {
-        let current = seen.observation.replicas as i32;
+        let current = seen.observation.replicas.cast_signed();
         self.memory.begin(now, current);
         let ready = seen.observation.pods.iter().filter(|pod| pod.stage == Stage::Ready);
         let known: Vec<f64> =

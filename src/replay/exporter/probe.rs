@@ -66,7 +66,7 @@ impl Probe {
         if self.window.is_some() { self.scrape } else { self.scrape - exporter.window_seconds }
     }
 
-    /// Opens the window or takes the sample that is due at `now`.
+    /// Opens the window or takes the sample that is due at `now`. True if it was the sample.
     pub fn look(
         &mut self,
         now: f64,
@@ -75,10 +75,10 @@ impl Probe {
         rates: &Rates,
         random: &mut Random,
         ledger: &mut impl Ledger,
-    ) {
+    ) -> bool {
         let Some(before) = self.window.take() else {
             self.window = Some(replica.busy(now, rates));
-            return;
+            return false;
         };
         let page = replica.page(now, rates, ledger);
         let mean = (page.busy - before) / exporter.window_seconds;
@@ -102,6 +102,7 @@ impl Probe {
             self.counters = Some((now, page));
             self.page = Some(Seen { at: now, page, rates });
         }
+        true
     }
 
     /// What a metrics adapter would say of the pod at `now`.

@@ -43,6 +43,8 @@ pub(super) struct Tally {
     /// Removals that may still be undone: until when.
     removals: Vec<f64>,
     max_replicas: u32,
+    /// Decisions, and those at which the contender could not tell.
+    decisions: (u64, u64),
 }
 
 impl Tally {
@@ -74,6 +76,7 @@ impl Tally {
             last_up: None,
             removals: Vec::new(),
             max_replicas: scenario.initial(),
+            decisions: (0, 0),
         }
     }
 
@@ -131,6 +134,13 @@ impl Tally {
         }
     }
 
+    pub(super) fn decided(&mut self, now: f64, cannot_tell: bool) {
+        if now >= self.warmup {
+            self.decisions.0 += 1;
+            self.decisions.1 += u64::from(cannot_tell);
+        }
+    }
+
     /// A sample with what is known here.
     pub(super) fn begin_sample(&mut self) -> Sample {
         let queue = self.queue.max(self.waiting).clamp(0, i64::from(u32::MAX)) as u32;
@@ -177,6 +187,7 @@ impl Tally {
             ttft_p99: self.ttft_quantile(0.99),
             max_replicas: self.max_replicas,
             hours: scenario.workload.seconds() / 3600.0,
+            cannot_tell: self.decisions.1 as f64 / self.decisions.0.max(1) as f64,
         };
         Outcome {
             name: name.to_owned(),
@@ -196,7 +207,7 @@ impl Tally {
             seen += count;
             seen > wanted
         });
-        bucket.map_or(f64::INFINITY, |bucket| TTFT_FIRST * TTFT_GROWTH.powi(bucket as i32))
+        bucket.map_or(f64::INFINITY, |bucket| TTFT_FIRST * TTFT_GROWTH.powf(bucket as f64))
     }
 }
 

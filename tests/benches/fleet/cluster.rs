@@ -112,6 +112,7 @@ pub fn view(nodes: usize, now: Timestamp) -> View {
             target_kind: "Deployment".into(),
             target_name: Arc::clone(&deployment.name),
             metrics: vec![(METRIC.into(), TARGET)],
+            exact: false,
             min: 1,
             max: 1000,
             current: 1,

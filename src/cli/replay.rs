@@ -1,0 +1,303 @@
+//! `tidegate replay`: what a policy would have done, before anyone trusts it with a cluster.
+
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    config::{self, Duration},
+    engine::{Policy, record},
+    replay::{
+        Model, Scenario, Slo, Trace,
+        calibrate::{self, Fit},
+        contest::{Name, contest},
+        exporter::{Curve, Signals},
+        suite, summary, sweep,
+        tidegate::policy_for,
+        trace::{Format, MAX_BYTES, TraceError},
+    },
+};
+
+mod progress;
+mod table;
+
+use progress::Progress;
+
+const EXAMPLES: &str = "Examples:
+  tidegate replay azure_code.csv                          # the engine and its rivals, as a table
+  tidegate replay rates.csv --peak-replicas 20 --on-prem 6
+  tidegate replay rates.csv --curve fall --signals utilization
+  tidegate replay rates.csv --policy policy.yaml --only tidegate,fixed --seeds 5 --json
+  tidegate replay rates.csv --sweep                       # which policy to take
+  tidegate replay --suite traces/                         # all traces and curves, against what has to be reached
+  tidegate replay --print-model > model.yaml              # every number of the model; then --model model.yaml
+  tidegate replay --decisions recorded.jsonl              # the same decisions, bit for bit, or exit 1
+
+Traces:
+  azure       CSV with TIMESTAMP,ContextTokens,GeneratedTokens (github.com/Azure/AzurePublicDataset)
+  mooncake    JSON lines with timestamp, input_length, output_length (github.com/kvcache-ai/Mooncake)
+  servegen    CSV with start_s,requests_per_s (rates from github.com/alibaba/ServeGen)
+  csv         CSV with time,rate: seconds, Unix time or RFC 3339, and requests per second
+  prometheus  JSON of your own cluster: curl -G $PROM/api/v1/query_range \\
+              --data-urlencode 'query=sum(rate(vllm:request_success_total[5m]))' \\
+              -d start=… -d end=… -d step=60s
+
+A trace is scaled so that --peak-replicas replicas, always there, just keep the bounds for 99 % of the requests of
+its busiest hour. Where it has only rates, requests arrive at random (Poisson) with log-normal token lengths.";
+
+/// Replay load through the engine and its rivals: what it would have cost and whether requests were served in time.
+///
+/// Runs the very engine that decides in the cluster over a trace, through a model of the serving system: continuous batching
+/// with measured prefill and decode times, queues, model loads, two pools of nodes, and GPU utilization as an exporter
+/// shows it. Beside it run the HPA (with the usual recipe, and tuned for this very trace), KEDA, Knative's KPA and a
+/// constant fleet, all through the same simulator.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The trace of load.
+    #[arg(value_name = "TRACE", required_unless_present_any = ["suite", "decisions", "print_model"])]
+    trace: Option<PathBuf>,
+    /// Its format, if it cannot be told by its content: azure, mooncake, servegen, csv or prometheus.
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Play from here on, counted from the trace's beginning.
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    from: Duration,
+    /// Play so much of it; all by default.
+    #[arg(long = "for", value_name = "DURATION")]
+    length: Option<Duration>,
+    /// Replicas that would just do in the trace's busiest hour.
+    #[arg(long, value_name = "N", default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    peak_replicas: u32,
+    /// Replicas that fit on premises; what the median load needs by default. More go to the cloud.
+    #[arg(long, value_name = "N")]
+    on_prem: Option<u32>,
+    /// Most replicas for every contender; three times the peak, or what --policy says, by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    max_replicas: Option<u32>,
+    /// How GPU utilization follows load: mono, lin, flat or fall.
+    #[arg(long, value_name = "CURVE", value_parser = curve)]
+    curve: Option<Curve>,
+    /// What the pods offer: queue (the inference server's own page, and utilization) or utilization alone.
+    #[arg(long, value_name = "SIGNALS", default_value = "queue", value_parser = signals)]
+    signals: Signals,
+    /// Bound on the time to first token.
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    ttft: Duration,
+    /// Bound on the time per output token.
+    #[arg(long, value_name = "DURATION", default_value = "200ms")]
+    tpot: Duration,
+    /// Numbers of the model, as YAML; see --print-model.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Print the model in force as YAML and exit.
+    #[arg(long)]
+    print_model: bool,
+    /// The engine's policy, as YAML with the keys of a ScalingPolicy's spec.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Contenders, by commas; all by default.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name)]
+    only: Vec<Name>,
+    /// Runs of each contender, each with its own chance.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    seeds: u64,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Try many policies and suggest one.
+    #[arg(long, conflicts_with_all = ["suite", "decisions", "only"])]
+    sweep: bool,
+    /// Run everything over every trace in a folder and hold it against the figures that have to be reached.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["trace", "decisions", "json", "policy", "curve", "only"])]
+    suite: Option<PathBuf>,
+    /// Make recorded decisions again and exit 1 at the first difference.
+    #[arg(long, value_name = "FILE", conflicts_with = "trace")]
+    decisions: Option<PathBuf>,
+}
+
+fn curve(text: &str) -> Result<Curve, String> {
+    let names = Curve::ALL.map(Curve::name).join(", ");
+    let found = Curve::ALL.into_iter().find(|curve| curve.name() == text);
+    found.ok_or_else(|| format!("expected one of {names}, got {text:?}"))
+}
+
+fn signals(text: &str) -> Result<Signals, String> {
+    match text {
+        "queue" => Ok(Signals::Queue),
+        "utilization" => Ok(Signals::Utilization),
+        _ => Err(format!("expected queue or utilization, got {text:?}")),
+    }
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    let names = Name::ALL.map(Name::as_str).join(", ");
+    let found = Name::ALL.into_iter().find(|name| name.as_str() == text);
+    found.ok_or_else(|| format!("expected some of {names}, got {text:?}"))
+}
+
+/// Replays.
+///
+/// # Errors
+/// A file that cannot be read or used, or output that cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &args.decisions {
+        return decisions(path);
+    }
+    let model = model(args)?;
+    let mut out = io::stdout().lock();
+    if args.print_model {
+        write!(out, "{}", serde_saphyr::to_string(&model).context("cannot print the model")?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let slo =
+        Slo { ttft_seconds: args.ttft.0.as_secs_f64(), tpot_seconds: args.tpot.0.as_secs_f64(), ..Slo::default() };
+    slo.validate()?;
+    if let Some(folder) = &args.suite {
+        let traces = fitted(args, folder, &model, slo)?;
+        let progress = Progress::new();
+        let suite = suite::measure(&traces, args.seeds, |what| progress.done(what));
+        progress.clear();
+        write!(out, "{}", table::suite(&suite, &suite::judge(&suite)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(path) = &args.trace else { bail!("no trace") };
+    let policy: Option<Policy> = args.policy.as_deref().map(config::read).transpose()?;
+    let trace = read(path, args.format)?;
+    warn(path, &trace);
+    let (scenario, policy) = scenario(args, trace, &model, slo, policy)?;
+    let progress = Progress::new();
+    if args.sweep {
+        let sweep = sweep::sweep(&scenario, &policy, args.seeds, |what| progress.done(what));
+        progress.clear();
+        if args.json {
+            writeln!(out, "{}", serde_json::to_string(&sweep)?)?;
+        } else {
+            write!(out, "{}{}", table::head(&scenario, args.seeds), table::sweep(&sweep)?)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let names = if args.only.is_empty() { &Name::ALL[..] } else { &args.only };
+    let outcomes = contest(&scenario, &policy, names, args.seeds, |what| progress.done(what));
+    progress.clear();
+    if args.json {
+        writeln!(out, "{}", summary::json(&scenario.workload.trace.name, args.seeds, &outcomes))?;
+    } else {
+        write!(out, "{}{}", table::head(&scenario, args.seeds), table::contest(&outcomes))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn model(args: &Args) -> anyhow::Result<Model> {
+    let mut model: Model = args.model.as_deref().map(config::read).transpose()?.unwrap_or_default();
+    if let Some(curve) = args.curve {
+        model.exporter.curve = curve;
+    }
+    let file = || args.model.as_deref().map_or_else(String::new, |path| path.display().to_string());
+    model.validate().with_context(file)?;
+    Ok(model)
+}
+
+fn read(path: &Path, format: Option<Format>) -> anyhow::Result<Trace> {
+    let length = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
+    if length > MAX_BYTES {
+        bail!("{}: {length} bytes, and traces of at most {MAX_BYTES} are read", path.display());
+    }
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let name = path.file_stem().map_or_else(|| "trace".into(), |stem| stem.to_string_lossy());
+    Trace::parse(&name, &String::from_utf8_lossy(&bytes), format).with_context(|| path.display().to_string())
+}
+
+fn warn(path: &Path, trace: &Trace) {
+    if trace.bad.count > 0 {
+        eprintln!("warning: {}: {}", path.display(), trace.bad);
+    }
+}
+
+/// The trace fitted, and the policy that goes with it: the file's bounds hold for every contender.
+fn scenario(
+    args: &Args,
+    trace: Trace,
+    model: &Model,
+    slo: Slo,
+    policy: Option<Policy>,
+) -> anyhow::Result<(Scenario, Policy)> {
+    let from = args.from.0.as_secs_f64();
+    if from >= trace.seconds {
+        bail!("--from {} is beyond the trace's end at {:.0} s", args.from, trace.seconds);
+    }
+    let until = args.length.map_or(trace.seconds, |length| from + length.0.as_secs_f64());
+    if until <= from {
+        bail!("--for {} leaves nothing to play", Duration(std::time::Duration::ZERO));
+    }
+    let fit = Fit {
+        peak_replicas: args.peak_replicas,
+        on_premises: args.on_prem,
+        min: policy.as_ref().map_or(1, |policy| policy.min),
+        max: args.max_replicas.or(policy.as_ref().map(|policy| policy.max)),
+        span: (from, until),
+    };
+    let mut scenario = calibrate::fit(&Arc::new(trace), model, slo, fit);
+    scenario.signals = args.signals;
+    let own = policy_for(&scenario);
+    let policy = match policy {
+        None => own,
+        Some(policy) => {
+            let pools = if policy.pools.is_empty() { own.pools.clone() } else { policy.pools.clone() };
+            if pools.len() != own.pools.len() {
+                bail!("pools: expected two, on premises and cloud, or none, got {}", pools.len());
+            }
+            Policy { max: scenario.max, pools, ..policy }
+        }
+    };
+    policy
+        .validate()
+        .with_context(|| args.policy.as_deref().map_or_else(String::new, |path| path.display().to_string()))?;
+    Ok((scenario, policy))
+}
+
+/// Every file of the folder that is a trace; the others are named on standard error.
+fn fitted(args: &Args, folder: &Path, model: &Model, slo: Slo) -> anyhow::Result<Vec<suite::Fitted>> {
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    paths.retain(|path| path.is_file());
+    paths.sort();
+    let mut traces = Vec::new();
+    for path in paths {
+        let trace = match read(&path, args.format) {
+            Ok(trace) => trace,
+            Err(error) if matches!(error.downcast_ref(), Some(TraceError::Unrecognized { .. })) => {
+                eprintln!("note: {} is not a trace", path.display());
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        warn(&path, &trace);
+        let name = trace.name.clone();
+        let (scenario, _) = scenario(args, trace, model, slo, None)?;
+        traces.push(suite::Fitted { name, scenario });
+    }
+    if traces.is_empty() {
+        bail!("{}: no trace in it", folder.display());
+    }
+    Ok(traces)
+}
+
+fn decisions(path: &Path) -> anyhow::Result<ExitCode> {
+    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+    let mut replay = record::Replay::default();
+    for line in BufReader::new(file).lines() {
+        let line = line.with_context(|| path.display().to_string())?;
+        if let Err(difference) = replay.line(&line) {
+            println!("{}: {difference}", path.display());
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    println!("{}: {} decisions, the same bit for bit", path.display(), replay.steps());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,209 @@
+//! What is counted about decisions, for Prometheus.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, histogram::Histogram},
+};
+
+use super::{lease::Leadership, round::Outcome, words};
+use crate::{cluster::ObjectKey, telemetry::family};
+
+/// Bounds of times to ready: from an image on the node and a small model to a node that has to be bought first.
+const READY_SECONDS: [f64; 12] = [5.0, 10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 180.0, 240.0, 360.0, 600.0, 1200.0];
+/// Bounds of a forecast's error, replica equivalents: what came less what was expected.
+const ERROR_REPLICAS: [f64; 12] = [-8.0, -4.0, -2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0];
+
+type Service = (Arc<str>, Arc<str>);
+
+/// Counters and what was decided last.
+#[derive(Debug, Default)]
+pub struct Meters {
+    /// Decisions by reason.
+    decisions: BTreeMap<&'static str, f64>,
+    /// Seconds that GPUs were held, by service and pool.
+    gpu_seconds: BTreeMap<(Service, Arc<str>), f64>,
+    ready_seconds: BTreeMap<Arc<str>, Histogram>,
+    forecast_errors: BTreeMap<Arc<str>, Histogram>,
+    last: Vec<Last>,
+    /// Moves by outcome.
+    moves: BTreeMap<&'static str, f64>,
+    /// How long the last tick took.
+    tick_seconds: f64,
+}
+
+/// What was decided last for one service.
+#[derive(Debug)]
+struct Last {
+    deployment: ObjectKey,
+    inference_service: Arc<str>,
+    desired: u32,
+    demand: Option<f64>,
+    /// By pool: seconds from now, what is expected, and its margin.
+    forecasts: Vec<(usize, f64, f64)>,
+    flags: [(&'static str, bool); 5],
+}
+
+impl Meters {
+    /// A pod became ready.
+    pub(super) fn ready_after(&mut self, pool: &str, seconds: f64) {
+        histogram(&mut self.ready_seconds, pool, &READY_SECONDS).observe(seconds);
+    }
+
+    /// GPUs were held for so many seconds together.
+    pub(super) fn held_gpus(&mut self, deployment: &ObjectKey, pool: &str, seconds: f64) {
+        let service = (Arc::clone(&deployment.namespace), Arc::clone(&deployment.name));
+        *self.gpu_seconds.entry((service, pool.into())).or_default() += seconds;
+    }
+
+    /// What came differs from what was expected by so much.
+    pub(super) fn missed_by(&mut self, pool: &str, replicas: f64) {
+        histogram(&mut self.forecast_errors, pool, &ERROR_REPLICAS).observe(replicas);
+    }
+
+    /// A move was tried.
+    pub(super) fn moved(&mut self, outcome: &'static str) {
+        *self.moves.entry(outcome).or_default() += 1.0;
+    }
+
+    /// A tick took so long.
+    pub(super) fn ticked(&mut self, seconds: f64) {
+        self.tick_seconds = seconds;
+    }
+
+    /// The decisions of one tick. Services that are gone take their counters with them.
+    pub(super) fn services(&mut self, outcomes: &[Outcome]) {
+        self.last.clear();
+        for Outcome { target, verdict, .. } in outcomes {
+            let Some((deployment, inference_service)) = target else { continue };
+            match verdict {
+                Ok(settled) => {
+                    let decision = &settled.decision;
+                    *self.decisions.entry(words::reason(decision)).or_default() += 1.0;
+                    let flags = &decision.flags;
+                    self.last.push(Last {
+                        deployment: deployment.clone(),
+                        inference_service: inference_service.clone().unwrap_or_default(),
+                        desired: decision.desired,
+                        demand: decision.demand,
+                        forecasts: decision.forecasts.iter().enumerate().map(|(i, f)| (i, f.value, f.margin)).collect(),
+                        flags: [
+                            ("unknown", flags.unknown.is_some()),
+                            ("saturated", flags.saturated.is_some()),
+                            ("limited", flags.limited.is_some()),
+                            ("bursting", flags.bursting.is_some()),
+                            ("cannot_tell", flags.cannot_tell.is_some()),
+                        ],
+                    });
+                }
+                Err(refusal) => *self.decisions.entry(refusal.reason()).or_default() += 1.0,
+            }
+        }
+        let there: std::collections::BTreeSet<_> =
+            self.last.iter().map(|last| (&last.deployment.namespace, &last.deployment.name)).collect();
+        self.gpu_seconds.retain(|((namespace, name), _), _| there.contains(&(namespace, name)));
+    }
+}
+
+fn histogram<'a>(all: &'a mut BTreeMap<Arc<str>, Histogram>, pool: &str, bounds: &[f64]) -> &'a Histogram {
+    all.entry(pool.into()).or_insert_with(|| Histogram::new(bounds.iter().copied()))
+}
+
+/// Shows the meters at each scrape.
+#[derive(Debug)]
+pub struct Shown {
+    /// What is counted.
+    pub meters: Arc<Mutex<Meters>>,
+    /// Whether this process writes.
+    pub leadership: Leadership,
+}
+
+impl Collector for Shown {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let meters = self.meters.lock();
+        let Meters { decisions, gpu_seconds, ready_seconds, forecast_errors, last, moves, tick_seconds } = &*meters;
+        let encoder = &mut encoder;
+        let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
+        let none = || Vec::<(&'static str, Arc<str>)>::new();
+        let service = |last: &Last| {
+            vec![
+                ("namespace", Arc::clone(&last.deployment.namespace)),
+                ("deployment", Arc::clone(&last.deployment.name)),
+                ("inferenceservice", Arc::clone(&last.inference_service)),
+            ]
+        };
+        let help = "Replicas that a service should have";
+        let rows = last.iter().map(|last| (service(last), f64::from(last.desired)));
+        family(encoder, gauge, "tidegate_desired_replicas", help, rows)?;
+        let help = "Demand of a service in replica equivalents; absent while unknown";
+        let rows = last.iter().filter_map(|last| Some((service(last), last.demand?)));
+        family(encoder, gauge, "tidegate_demand_replicas", help, rows)?;
+        let by_pool = |value: fn(&(usize, f64, f64)) -> f64| {
+            last.iter().flat_map(move |last| {
+                last.forecasts.iter().map(move |forecast| {
+                    let mut labels = service(last);
+                    labels.push(("pool", Arc::from(forecast.0.to_string())));
+                    (labels, value(forecast))
+                })
+            })
+        };
+        let help =
+            "Demand expected for when a replica asked for now could serve, by rank of the pool, replica equivalents";
+        family(encoder, gauge, "tidegate_forecast_replicas", help, by_pool(|forecast| forecast.1))?;
+        let help = "Reserve for the error of that forecast, replica equivalents";
+        family(encoder, gauge, "tidegate_forecast_margin_replicas", help, by_pool(|forecast| forecast.2))?;
+        let help = "1 while a service is unknown, saturated, limited, bursting, or its utilization cannot tell";
+        let rows = last.iter().flat_map(|last| {
+            last.flags.iter().map(move |(condition, holds)| {
+                let mut labels = service(last);
+                labels.push(("condition", Arc::from(*condition)));
+                (labels, f64::from(u8::from(*holds)))
+            })
+        });
+        family(encoder, gauge, "tidegate_service_condition", help, rows)?;
+
+        let help = "Decisions by what bound them last";
+        let rows = decisions.iter().map(|(reason, count)| ([("reason", *reason)], *count));
+        family(encoder, counter, "tidegate_decisions", help, rows)?;
+        let help = "Attempts to write replicas, by outcome";
+        family(encoder, counter, "tidegate_moves", help, moves.iter().map(|(o, count)| ([("outcome", *o)], *count)))?;
+        let help = "Seconds that a service's pods held GPUs, from when they were bound to a node, by pool";
+        let rows = gpu_seconds.iter().map(|(((namespace, deployment), pool), seconds)| {
+            let [namespace, deployment, pool] = [namespace, deployment, pool].map(Arc::clone);
+            (vec![("namespace", namespace), ("deployment", deployment), ("pool", pool)], *seconds)
+        });
+        family(encoder, counter, "tidegate_gpu_seconds", help, rows)?;
+        let help = "Seconds from a pod's creation to ready, by pool";
+        histograms(encoder, "tidegate_time_to_ready_seconds", help, ready_seconds)?;
+        let help = "What came less what was expected, by pool, replica equivalents";
+        histograms(encoder, "tidegate_forecast_error_replicas", help, forecast_errors)?;
+        let help = "Whether this process writes to the cluster";
+        let leads = f64::from(u8::from(self.leadership.holds()));
+        family(encoder, gauge, "tidegate_leader", help, [(none(), leads)])?;
+        let help = "How long the last round of decisions took";
+        family(encoder, gauge, "tidegate_decision_round_seconds", help, [(none(), *tick_seconds)])
+    }
+}
+
+fn histograms(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    all: &BTreeMap<Arc<str>, Histogram>,
+) -> std::fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for (pool, histogram) in all {
+        histogram.encode(metric.encode_family(&[("pool", &**pool)])?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+impl Meters {
+    pub(super) fn gpu_seconds(&self) -> f64 {
+        self.gpu_seconds.values().sum()
+    }
+}

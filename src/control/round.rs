@@ -1,0 +1,112 @@
+//! The outcome of one tick, for everybody who makes something of it: what is advised, what is written, what is told.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::roster::Subject;
+use crate::{
+    cluster::ObjectKey,
+    engine::{Decision, Reason, Verdict},
+    policy::{
+        Mode,
+        target::{Following, Refusal},
+    },
+    publish::decided::{Advice, Decided, Desired},
+};
+
+/// Everything that was decided at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Round {
+    /// When.
+    pub at: Timestamp,
+    /// For whom, or why for nobody.
+    pub outcomes: Result<Vec<Outcome>, Arc<str>>,
+}
+
+/// What was decided for one service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// On whose behalf.
+    pub subject: Subject,
+    /// Who writes the replicas.
+    pub mode: Mode,
+    /// The Deployment and the InferenceService that it serves, as far as one was found.
+    pub target: Option<(ObjectKey, Option<Arc<str>>)>,
+    /// What was decided, or why nothing may be.
+    pub verdict: Result<Settled, Refusal>,
+}
+
+/// A decision and what goes with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    /// What should be, and why.
+    pub decision: Decision,
+    /// Replicas that serve.
+    pub ready: u32,
+    /// When the number of replicas that are asked for was last seen to change.
+    pub last_scale: Option<Timestamp>,
+    /// Who does what is advised.
+    pub following: Following,
+    /// Most replicas that may be asked for.
+    pub max: u32,
+    /// What must outlive a restart, as the engine writes it; left out where nothing is kept.
+    pub durable: Option<Arc<str>>,
+}
+
+/// Why nothing is known in either direction, if that is so.
+#[must_use]
+pub fn unknown(decision: &Decision) -> Option<Arc<str>> {
+    let Decision { current, desired, up, down, flags, reasons, .. } = decision;
+    if desired != current || [up, down] != [&Verdict::Unknown; 2] {
+        return None;
+    }
+    let said = reasons.iter().find_map(|reason| match reason {
+        Reason::Unknown { why, .. } => Some(Arc::clone(why)),
+        _ => None,
+    });
+    Some(flags.unknown.clone().or(said).unwrap_or_else(|| "demand is unknown".into()))
+}
+
+impl Round {
+    /// What is served as metrics. Of what is older than `max_age` nothing is served.
+    #[must_use]
+    pub fn decided(&self, max_age: Duration) -> Decided {
+        let mut advice = BTreeMap::new();
+        let outcomes = match &self.outcomes {
+            Ok(outcomes) => &outcomes[..],
+            Err(why) => {
+                return Decided { at: self.at, max_age, advice, nothing: Some(Arc::clone(why)) };
+            }
+        };
+        for outcome in outcomes {
+            let Some((deployment, inference_service)) = &outcome.target else { continue };
+            let (desired, demand) = match &outcome.verdict {
+                Ok(settled) => (desired(&settled.decision), demand(&settled.decision)),
+                Err(refusal) => {
+                    let why: Arc<str> = refusal.to_string().into();
+                    (Err(Arc::clone(&why)), Err(why))
+                }
+            };
+            let new = Advice { inference_service: inference_service.clone(), desired, demand };
+            // A second policy's refusal is not what there is to say about the Deployment.
+            if outcome.verdict.is_ok() || !advice.contains_key(deployment) {
+                advice.insert(deployment.clone(), new);
+            }
+        }
+        Decided { at: self.at, max_age, advice, nothing: None }
+    }
+}
+
+fn desired(decision: &Decision) -> Result<Desired, Arc<str>> {
+    match unknown(decision) {
+        Some(why) => Err(why),
+        None if decision.desired == decision.current => Ok(Desired::Hold),
+        None => Ok(Desired::Move(decision.desired)),
+    }
+}
+
+fn demand(decision: &Decision) -> Result<f64, Arc<str>> {
+    let unknown = || decision.flags.unknown.clone().unwrap_or_else(|| "demand is unknown".into());
+    decision.demand.ok_or_else(unknown)
+}

@@ -1,0 +1,210 @@
+//! The engine on real parts: it advises a real HPA, and it acts itself, with models that take their time to load.
+
+use std::time::Duration;
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use serde_json::{Value, json};
+use tidegate::{policy::hpa::Follower, sim::exporter::Fault};
+
+use super::{
+    adapter,
+    kwok::MODEL_LOAD,
+    namespace::Namespace,
+    policies::{self, advice, condition, create, leader, policy, status},
+    timeline::Timeline,
+    wait::eventually,
+    workload::{DEPLOYMENT, HPA_WOULD_HAVE_ACTED, Load, Workload, deployment},
+};
+
+/// Time that a model takes to load.
+const LOAD_SECONDS: u64 = 8;
+/// Utilization at which a replica is as busy as it should be.
+const TARGET: u32 = 40;
+/// One replica's worth, and one that needs three: 95 / 40 = 2.4. A single pod can still say it.
+const CALM: Load = Load::Shared(15.0);
+/// See [`CALM`].
+const BUSY: Load = Load::Shared(95.0);
+/// Window and cooldown of removals, short enough for a test.
+const WINDOW_SECONDS: u64 = 10;
+
+/// The workload with one replica and a slow model.
+async fn start(namespace: &Namespace) -> Workload<'_> {
+    let mut slow = deployment(1);
+    slow["spec"]["template"]["metadata"]["annotations"] = json!({MODEL_LOAD: format!("{LOAD_SECONDS}s")});
+    Workload::deploy_as(namespace, slow, 1, 1, CALM).await.unwrap()
+}
+
+fn spec(mode: &str, cooldown_seconds: u64) -> Value {
+    json!({
+        "mode": mode, "maxReplicas": 3, "targetUtilization": TARGET, "signals": {"use": "Utilization"},
+        "behavior": {"scaleDown": {
+            "window": format!("{WINDOW_SECONDS}s"), "cooldown": format!("{cooldown_seconds}s"), "maxStep": 2,
+        }},
+        "pools": [{"name": "all", "boot": {"node": "1s", "image": "1s", "load": format!("{LOAD_SECONDS}s")}}],
+    })
+}
+
+async fn follow(namespace: &Namespace) -> String {
+    let follower = Follower {
+        policy: "llm".into(),
+        namespace: namespace.name.clone(),
+        deployment: DEPLOYMENT.into(),
+        min: 1,
+        max: 3,
+        tolerance: true,
+    };
+    namespace.create::<HorizontalPodAutoscaler>(follower.object()).await;
+    follower.name()
+}
+
+/// A status that knows demand.
+fn knows(status: &Value) -> bool {
+    condition(status, "Unknown") == "False because Known" && status["demand"].is_string()
+}
+
+/// One rise is one addition, though the new replicas take longer to load than several decisions; one fall brings it back.
+async fn up_and_down(namespace: &Namespace, workload: &Workload<'_>, timeline: &Timeline) {
+    status(namespace, "llm", "demand to be known", knows).await;
+    timeline
+        .holds("one replica while there is little to do", Duration::from_secs(3), |m| m.replicas == 1)
+        .await
+        .unwrap();
+    workload.set_load(BUSY);
+    timeline.until("three replicas to be asked for", |m| m.replicas == 3).await.unwrap();
+    timeline.until("three ready replicas", |m| m.ready == 3).await.unwrap();
+    timeline.holds("three while the load lasts", HPA_WOULD_HAVE_ACTED, |m| m.replicas == 3).await.unwrap();
+    assert_eq!(timeline.steps(), [1, 3], "one rise, one addition:\n{timeline}");
+    let busy = status(namespace, "llm", "the status at peak", |status| status["readyReplicas"] == 3).await;
+    assert_eq!(busy["desiredReplicas"], 3, "{busy}");
+    workload.set_load(CALM);
+    timeline.until("one replica after the load", |m| m.replicas == 1 && m.ready == 1).await.unwrap();
+    timeline.holds("one replica after it", HPA_WOULD_HAVE_ACTED, |m| m.replicas == 1).await.unwrap();
+    let steps = timeline.steps();
+    assert!([&[1, 3, 1][..], &[1, 3, 2, 1]].contains(&&steps[..]), "one rise, one fall:\n{timeline}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acting_it_goes_from_1_to_3_and_back_with_one_addition_for_one_rise() {
+    let _adapter = adapter::running().await;
+    let namespace = Namespace::new("engine-act").await;
+    let workload = start(&namespace).await;
+    let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, "none");
+    create(&namespace, &policy("llm", &spec("Act", 5))).await.unwrap();
+    up_and_down(&namespace, &workload, &timeline).await;
+    drop(workload);
+    namespace.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_hpa_that_follows_the_advice_goes_from_1_to_3_and_back_with_one_addition_for_one_rise() {
+    let _adapter = adapter::running().await;
+    let namespace = Namespace::new("engine-advise").await;
+    let workload = start(&namespace).await;
+    create(&namespace, &policy("llm", &spec("Advise", 5))).await.unwrap();
+    status(&namespace, "llm", "demand to be known", knows).await;
+    let hpa = follow(&namespace).await;
+    let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, &hpa);
+    timeline.until("the HPA to read the advice", |m| m.active).await.unwrap();
+    up_and_down(&namespace, &workload, &timeline).await;
+    drop(workload);
+    namespace.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_at_peak_holds_and_says_why_to_the_hpa_and_in_the_status() {
+    let _adapter = adapter::running().await;
+    let namespace = Namespace::new("engine-unknown").await;
+    let workload = start(&namespace).await;
+    create(&namespace, &policy("llm", &spec("Advise", 5))).await.unwrap();
+    status(&namespace, "llm", "demand to be known", knows).await;
+    let hpa = follow(&namespace).await;
+    let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, &hpa);
+    workload.set_load(BUSY);
+    timeline.until("three ready replicas", |m| m.ready == 3).await.unwrap();
+    workload.set_fault(Fault::Dead);
+    let unknown = |status: &Value| condition(status, "Unknown") == "True because Unknown";
+    status(&namespace, "llm", "demand to be unknown", unknown).await;
+    let why = eventually("the advice to be withdrawn", async || match advice(&namespace, DEPLOYMENT).await {
+        Err(why) if why.starts_with("404") => Ok(why),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert!(why.contains("last measured") || why.contains("no exporter"), "{why}");
+    timeline.until("the HPA to say that it does not know", |m| !m.active).await.unwrap();
+    // Calm by now, but nobody can know.
+    workload.set_load(CALM);
+    timeline.holds("three replicas while nothing is known", HPA_WOULD_HAVE_ACTED, |m| m.replicas == 3).await.unwrap();
+    workload.set_fault(Fault::None);
+    timeline.until("one replica once it is known", |m| m.replicas == 1).await.unwrap();
+    drop(workload);
+    namespace.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_killed_while_it_decides_is_followed_by_the_other_without_a_second_move() {
+    let exclusive = adapter::exclusive().await;
+    let adapter = exclusive.adapter;
+    let namespace = Namespace::new("engine-leader").await;
+    let workload = start(&namespace).await;
+    let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, "none");
+    create(&namespace, &policy("llm", &spec("Act", 5))).await.unwrap();
+    status(&namespace, "llm", "demand to be known", knows).await;
+    let first = leader(&namespace.client).await.unwrap();
+    let companion = adapter.companion().unwrap();
+    // The second has measured for as long as it needs to, before the first dies.
+    tokio::time::sleep(Duration::from_secs(WINDOW_SECONDS)).await;
+    workload.set_load(BUSY);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    adapter.kill();
+    timeline.until("three replicas to be asked for", |m| m.replicas == 3).await.unwrap();
+    timeline.until("three ready replicas", |m| m.ready == 3).await.unwrap();
+    let second = eventually("another leader", async || {
+        let holder = leader(&namespace.client).await?;
+        if holder == first { Err(holder) } else { Ok(holder) }
+    })
+    .await;
+    timeline.holds("three and no more moves", HPA_WOULD_HAVE_ACTED, |m| m.replicas == 3).await.unwrap();
+    assert_eq!(timeline.steps(), [1, 3], "{timeline}");
+    // The one that comes back finds the Lease held, and everything as it should be.
+    adapter.start().unwrap();
+    adapter.available(&namespace.client).await.unwrap();
+    assert_eq!(leader(&namespace.client).await, Ok(second));
+    timeline.holds("three with both", Duration::from_secs(4), |m| m.replicas == 3).await.unwrap();
+    drop(companion);
+    drop(workload);
+    namespace.finish().await;
+}
+
+/// Longer than a restart, a Lease and a window together.
+const COOLDOWN_SECONDS: u64 = 40;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_in_a_cooldown_does_not_shorten_it() {
+    let exclusive = adapter::exclusive().await;
+    let adapter = exclusive.adapter;
+    let namespace = Namespace::new("engine-restart").await;
+    let workload = start(&namespace).await;
+    let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, "none");
+    create(&namespace, &policy("llm", &spec("Act", COOLDOWN_SECONDS))).await.unwrap();
+    status(&namespace, "llm", "demand to be known", knows).await;
+    workload.set_load(BUSY);
+    let up = timeline.until("three replicas to be asked for", |m| m.replicas == 3).await.unwrap();
+    timeline.until("three ready replicas", |m| m.ready == 3).await.unwrap();
+    let config_maps = namespace.client.clone();
+    let kept: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(config_maps, adapter::NAMESPACE);
+    let uid = policies::policies(&namespace).get("llm").await.unwrap().metadata.uid.unwrap();
+    eventually("the move to be kept", async || {
+        kept.get(&format!("tidegate-policy-{uid}")).await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    adapter.kill();
+    workload.set_load(CALM);
+    adapter.start().unwrap();
+    adapter.available(&namespace.client).await.unwrap();
+    let down = timeline.until("fewer replicas", |m| m.replicas < 3).await.unwrap();
+    let waited = (down.at - up.at).as_secs_f64();
+    // The engine's times are those of its ticks.
+    assert!(waited >= COOLDOWN_SECONDS as f64 - 1.0, "after {waited} s:\n{timeline}");
+    drop(workload);
+    namespace.finish().await;
+}
