@@ -187,7 +187,8 @@ pub async fn run(
     let clock = Clock::start();
     let vocabulary = Arc::new(Vocabulary::new(&vocabulary)?);
     let decided: &[Kind] = if control.enabled { &Kind::DECIDED } else { &[] };
-    let kinds = [&Kind::MEASURED, decided].concat();
+    let ordered: &[Kind] = if order.enabled { &Kind::ORDERED } else { &[] };
+    let kinds = [&Kind::MEASURED, decided, ordered].concat();
     let index = Arc::new(Index::new(&aggregate, &kinds));
     let store = Arc::new(Store::new());
     let publisher = Arc::new(Publisher::new(Arc::clone(&vocabulary), clock));
@@ -225,16 +226,18 @@ pub async fn run(
     if control.enabled {
         let namespace = &serve.service_namespace;
         let control = Control::new(&control, scrape.clone(), namespace, &client, Arc::clone(&publisher), clock)?;
-        let controller = burst::controller::Controller {
-            client: client.clone(),
-            publisher: Arc::clone(&publisher),
-            scrape: scrape.clone(),
-            scheduler: order.scheduler,
-            honours: Arc::clone(&honours),
-            leadership: control.leadership(),
-            clock,
-        };
-        tasks.spawn_quiet("release order", controller.run(tasks.stopped()));
+        if order.enabled {
+            let controller = burst::controller::Controller {
+                client: client.clone(),
+                publisher: Arc::clone(&publisher),
+                scrape: scrape.clone(),
+                scheduler: order.scheduler,
+                honours: Arc::clone(&honours),
+                leadership: control.leadership(),
+                clock,
+            };
+            tasks.spawn_quiet("release order", controller.run(tasks.stopped()));
+        }
         let Control { election, ticker, actor, reporter, rounds, shown } = control;
         registry.register_collector(Box::new(shown));
         tasks.spawn_quiet("lease", election.run(tasks.stopped()));

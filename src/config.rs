@@ -333,6 +333,8 @@ pub struct Passthrough {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Burst {
+    /// Whether pods are written to: preferred affinity by the webhook, deletion costs while a removal is near.
+    pub enabled: bool,
     /// Whether the cluster's own scheduler honours ResourcePolicies: then nothing is written to pods.
     pub scheduler: Scheduler,
     /// Address of the admission webhook that lets new pods prefer their pools in order, with the certificate of the

@@ -11,10 +11,7 @@
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
-use kube::{
-    Api, Client,
-    runtime::events::{Recorder as Events, Reporter as EventSource},
-};
+use kube::{Api, Client};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 use tracing::warn;
@@ -125,13 +122,7 @@ impl Control {
                 meters: Arc::clone(&meters),
                 failures: Arc::clone(&failures),
             },
-            reporter: Reporter {
-                client: client.clone(),
-                leadership: leadership.clone(),
-                recorder: events(client, identity),
-                memory,
-                failures,
-            },
+            reporter: Reporter { client: client.clone(), leadership: leadership.clone(), identity, memory, failures },
             rounds,
             shown: Shown { meters, leadership },
         })
@@ -142,10 +133,6 @@ impl Control {
     pub fn leadership(&self) -> Leadership {
         self.actor.leadership.clone()
     }
-}
-
-fn events(client: &Client, identity: String) -> Events {
-    Events::new(client.clone(), EventSource { controller: "tidegate.dev/control".into(), instance: Some(identity) })
 }
 
 /// Decides at each tick, and hands the round to everybody.

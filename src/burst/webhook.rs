@@ -120,7 +120,10 @@ mod tests {
 
     /// A cluster with the service `qwen-chat-predictor` and a ResourcePolicy with this selector.
     fn view(selector: &Value) -> Arc<View> {
-        let index = Index::new(&crate::config::Aggregate::default(), &[&Kind::MEASURED[..], &Kind::DECIDED].concat());
+        let index = Index::new(
+            &crate::config::Aggregate::default(),
+            &[&Kind::MEASURED[..], &Kind::DECIDED, &Kind::ORDERED].concat(),
+        );
         let labels = json!({"app": "isvc.qwen-chat-predictor", "component": "predictor"});
         let deployment = json!({
             "metadata": {"name": "qwen-chat-predictor", "namespace": "default"},

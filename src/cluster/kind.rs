@@ -33,8 +33,10 @@ impl Kind {
         [Self::Pods, Self::Deployments, Self::InferenceServices, Self::CoreServices, Self::Nodes, Self::Autoscalers];
 
     /// What only decisions are made of: readings are served without them.
-    pub const DECIDED: [Self; 4] =
-        [Self::ScalingPolicies, Self::ScaledObjects, Self::ResourcePolicies, Self::PluginResourcePolicies];
+    pub const DECIDED: [Self; 2] = [Self::ScalingPolicies, Self::ScaledObjects];
+
+    /// What the order of pools is made of.
+    pub const ORDERED: [Self; 2] = [Self::ResourcePolicies, Self::PluginResourcePolicies];
 
     /// How [`View::unsynced`](super::View::unsynced), logs and errors call it: the plural resource name, with its group
     /// where two kinds share one.

@@ -16,8 +16,9 @@ use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
+use serde_json::json;
 use tracing::{debug, info, warn};
 
 use crate::{cluster::ObjectKey, engine::State};
@@ -103,22 +104,15 @@ impl Memory {
     async fn restore(&self, map: &ConfigMap) -> Option<(Arc<str>, State)> {
         let name = map.name_any();
         let uid = name.strip_prefix(PREFIX)?;
-        let data = map.data.clone().unwrap_or_default();
-        let text = data.get(STATE)?;
+        let text = map.data.as_ref()?.get(STATE)?;
         match State::restore(text) {
             Ok(state) => Some((uid.into(), state)),
             Err(error) => {
                 warn!(config_map = name, %error, "set aside");
-                let mut map = map.clone();
-                map.metadata.managed_fields = None;
-                let mut data = data;
-                if let Some(text) = data.remove(STATE) {
-                    data.insert(SET_ASIDE.into(), text);
-                }
-                map.data = Some(data);
                 // If it cannot be written the next state replaces it, and only the odd one is lost.
-                let parameters = PostParams::default();
-                let write = self.config_maps.replace(&name, &parameters, &map);
+                let patch = Patch::Merge(json!({"data": {STATE: null, SET_ASIDE: text}}));
+                let parameters = PatchParams::default();
+                let write = self.config_maps.patch(&name, &parameters, &patch);
                 if let Ok(Err(error)) = tokio::time::timeout(TIMEOUT, write).await {
                     warn!(config_map = name, %error, "cannot be set aside");
                 }
@@ -147,8 +141,8 @@ impl Memory {
             data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
             ..ConfigMap::default()
         };
-        let patch = kube::api::Patch::Merge(&map);
-        let parameters = kube::api::PatchParams::default();
+        let patch = Patch::Merge(&map);
+        let parameters = PatchParams::default();
         match tokio::time::timeout(TIMEOUT, self.config_maps.patch(&name, &parameters, &patch)).await? {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => {

@@ -12,11 +12,13 @@ use std::{
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
 use kube::{
     Api, Client, Resource,
-    api::{ApiResource, DynamicObject, Patch, PatchParams},
-    runtime::events::{Event, EventType, Recorder},
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
 };
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, warn};
@@ -55,8 +57,8 @@ pub struct Reporter {
     pub client: Client,
     /// Whether this process may write.
     pub leadership: Leadership,
-    /// Publishes events.
-    pub recorder: Recorder,
+    /// What we call ourselves in events.
+    pub identity: String,
     /// What must outlive a restart.
     pub memory: Memory,
     /// Moves that failed.
@@ -221,16 +223,11 @@ impl Reporter {
         }
         let reference = reference(&policy);
         for news in events {
-            let event = Event {
-                type_: if news.warning { EventType::Warning } else { EventType::Normal },
-                reason: news.reason,
-                note: Some(news.note),
-                action: news.action.to_owned(),
-                secondary: None,
-            };
+            let event = news.event(&policy, reference.clone(), &self.identity, at);
+            let events: Api<Event> = Api::namespaced(self.client.clone(), &policy.key.namespace);
             // An event that is lost is lost: the status says the same.
-            match tokio::time::timeout(TIMEOUT, self.recorder.publish(&event, &reference)).await {
-                Ok(Ok(())) => {}
+            match tokio::time::timeout(TIMEOUT, events.create(&PostParams::default(), &event)).await {
+                Ok(Ok(_)) => {}
                 Ok(Err(error)) => debug!(policy = %policy.key.name, %error, "an event cannot be written"),
                 Err(_) => debug!(policy = %policy.key.name, "an event was not answered"),
             }

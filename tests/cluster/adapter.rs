@@ -59,8 +59,6 @@ pub struct Adapter {
     pub port: u16,
     /// Port of its own metrics on 127.0.0.1.
     pub telemetry: u16,
-    /// Port of its admission webhook.
-    pub webhook: u16,
     /// Its serving certificate and key.
     pub certificate: (PathBuf, PathBuf),
     calm: RwLock<()>,
@@ -113,17 +111,16 @@ async fn get() -> &'static Adapter {
 impl Adapter {
     async fn launch() -> Result<Self, String> {
         let plane = shared();
-        let [port, telemetry, webhook] = free_ports();
+        let [port, telemetry] = free_ports();
         let folder = plane.folder();
         let program = folder.join("tidegate");
         fs::copy(env!("CARGO_BIN_EXE_tidegate"), &program).map_err(|error| error.to_string())?;
         let names = [&format!("{SERVICE}.{NAMESPACE}.svc"), "localhost", "127.0.0.1"];
         let certificate = plane.authority.issue(SERVICE, &[], &names).write(folder, "tidegate");
-        fs::write(folder.join("tidegate.yaml"), config(folder, port, telemetry, webhook))
-            .map_err(|error| error.to_string())?;
+        fs::write(folder.join("tidegate.yaml"), config(folder, port, telemetry)).map_err(|error| error.to_string())?;
         account::create(plane).await?;
         let process = Mutex::new(None);
-        let this = Self { plane, process, program, port, telemetry, webhook, certificate, calm: RwLock::new(()) };
+        let this = Self { plane, process, program, port, telemetry, certificate, calm: RwLock::new(()) };
         this.start()?;
         let client = plane.client().await?;
         register(&client, plane, port).await.map_err(|error| error.to_string())?;
@@ -147,9 +144,8 @@ impl Adapter {
     /// Another replica: it decides as this one does, and nobody asks it. It ends with what is returned.
     pub fn companion(&self) -> Result<Part, String> {
         let folder = self.plane.folder();
-        let [port, telemetry, webhook] = free_ports();
-        fs::write(folder.join("companion.yaml"), config(folder, port, telemetry, webhook))
-            .map_err(|error| error.to_string())?;
+        let [port, telemetry] = free_ports();
+        fs::write(folder.join("companion.yaml"), config(folder, port, telemetry)).map_err(|error| error.to_string())?;
         let flags = |name: &str, file: &str| [name.into(), folder.join(file).display().to_string()];
         let arguments = [
             &["adapter".into()][..],
@@ -206,8 +202,11 @@ impl Adapter {
     }
 }
 
+/// What the configuration says beyond [`config`]; set before the adapter is asked for first.
+pub static MORE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+
 /// A page a second, and forgotten after 4 s: the same rules as at 10 s and 30 s, in a test's time.
-fn config(folder: &Path, port: u16, telemetry: u16, webhook: u16) -> String {
+fn config(folder: &Path, port: u16, telemetry: u16) -> String {
     let folder = folder.display();
     format!(
         "scrape:\n  interval: 1s\n  timeout: 900ms\n  maxAge: 4s\n  pageBytes: 4MiB\n  discover:\n  \
@@ -216,9 +215,10 @@ fn config(folder: &Path, port: u16, telemetry: u16, webhook: u16) -> String {
          - {{preset: tidegate-agent}}\n\
          serve:\n  listen: 127.0.0.1:{port}\n  tlsCertFile: {folder}/tidegate.crt\n  tlsKeyFile: {folder}/tidegate.key\n  \
          serviceNamespace: {NAMESPACE}\n  serviceName: {SERVICE}\n\
-         burst:\n  webhookListen: 127.0.0.1:{webhook}\n\
-         control:\n  tick: 500ms\n  lease: {{duration: {LEASE_SECONDS}s}}\n\
-         telemetry:\n  listen: 127.0.0.1:{telemetry}\n  logFilter: info\n"
+         control:\n  tick: 500ms\n  lease: {{namespace: {}, duration: {LEASE_SECONDS}s}}\n\
+         telemetry:\n  listen: 127.0.0.1:{telemetry}\n  logFilter: info\n{}",
+        account::NAMESPACE,
+        MORE.get().map_or("", String::as_str)
     )
 }
 

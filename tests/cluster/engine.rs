@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidegate::{policy::hpa::Follower, sim::exporter::Fault};
 
 use super::{
-    adapter,
+    account, adapter,
     kwok::MODEL_LOAD,
     namespace::Namespace,
     policies::{self, advice, condition, create, leader, policy, status},
@@ -191,7 +191,7 @@ async fn a_restart_in_a_cooldown_does_not_shorten_it() {
     let up = timeline.until("three replicas to be asked for", |m| m.replicas == 3).await.unwrap();
     timeline.until("three ready replicas", |m| m.ready == 3).await.unwrap();
     let config_maps = namespace.client.clone();
-    let kept: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(config_maps, adapter::NAMESPACE);
+    let kept: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(config_maps, account::NAMESPACE);
     let uid = policies::policies(&namespace).get("llm").await.unwrap().metadata.uid.unwrap();
     eventually("the move to be kept", async || {
         kept.get(&format!("tidegate-policy-{uid}")).await.map(drop).map_err(|error| error.to_string())

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tidegate::policy::{DESIRED_METRIC, ScalingPolicy, hpa::Follower};
 
 use super::{
-    adapter,
+    account, adapter,
     kubectl::{self, kubectl},
     namespace::Namespace,
     raw::get,
@@ -274,8 +274,8 @@ async fn a_policy_that_acts_steps_back_while_an_hpa_is_on_the_same_deployment() 
 
 /// Who holds the Lease.
 pub async fn leader(client: &Client) -> Result<String, String> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), adapter::NAMESPACE);
-    let lease = leases.get(adapter::SERVICE).await.map_err(|error| error.to_string())?;
+    let leases: Api<Lease> = Api::namespaced(client.clone(), account::NAMESPACE);
+    let lease = leases.get("tidegate").await.map_err(|error| error.to_string())?;
     lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty()).ok_or_else(|| "nobody".into())
 }
 

@@ -179,15 +179,6 @@ impl Fleet {
         })
         .await
     }
-
-    /// An exporter that stops answering, as a site that lost its link does.
-    pub async fn set_fault(&self, pool: &str, fault: tidegate::sim::exporter::Fault) {
-        let nodes: Vec<_> = self.picture().nodes.into_iter().filter(|node| node.pool == pool).collect();
-        let exporters = self.shared.exporters.lock().await;
-        for exporter in nodes.iter().filter_map(|node| exporters.get(&node.name)) {
-            exporter.set_fault(fault);
-        }
-    }
 }
 
 impl Drop for Fleet {

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     cluster::{
         controlplane::ControlPlane,
-        kubectl::{create, kubectl},
+        kubectl::create,
         process::{Part, free_ports},
         wait::eventually_or_error,
     },
@@ -52,12 +52,6 @@ pub async fn start(plane: &ControlPlane, gpus: usize) -> Result<Part, String> {
     .await
     .map_err(|error| format!("{error}\n{}", part.tail(20)))?;
     Ok(part)
-}
-
-/// Lets the cloud pool hold at most so many GPUs: 0 is a quota that is used up.
-pub async fn limit(plane: &ControlPlane, gpus: usize) -> Result<(), String> {
-    let patch = json!({"spec": {"limits": {"nvidia.com/gpu": gpus.to_string()}}}).to_string();
-    kubectl(plane, &["patch", "nodepool", CLOUD, "--type=merge", "-p", &patch]).await.map(drop)
 }
 
 fn pool(gpus: usize) -> String {

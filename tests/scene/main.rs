@@ -4,7 +4,7 @@
 //! Simulated: kubelets (kwok), GPUs and their exporters, gateway and vLLM. One scene at a time: they share the cloud pool.
 
 /// The harness of the cluster tests, of which these scenes need a part.
-#[expect(dead_code, unused_imports, reason = "the cluster tests use the rest of their harness")]
+#[expect(dead_code, reason = "the cluster tests use the rest of their harness")]
 #[path = "../cluster"]
 mod cluster {
     pub mod account;

@@ -1,6 +1,6 @@
 //! The parts that all scenes share, started once, and the services that a scene puts on them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kube::Client;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -11,7 +11,7 @@ use super::{
         controlplane::{ControlPlane, shared},
         kubectl::{create, kubectl},
         namespace::Namespace,
-        process::Part,
+        process::{Part, free_ports},
         timeline::Timeline,
         workload::{AUTOSCALER, DEPLOYMENT},
     },
@@ -28,6 +28,9 @@ const OPT_IN: &str = "tidegate.dev/burst";
 /// Alibaba's ResourcePolicy, with as much of a schema as its users' objects need.
 const RESOURCE_POLICY: &str = include_str!("resourcepolicy_crd.yaml");
 
+/// What the chart gives the adapter for `config.burst.enabled`.
+const RIGHTS: &str = include_str!("rights.yaml");
+
 /// Programs that run while this binary does.
 struct Parts {
     _kserve: Part,
@@ -42,7 +45,7 @@ pub struct Stage {
     pub client: Client,
     /// GPUs, exporters, gateway.
     pub fleet: Arc<Fleet>,
-    adapter: adapter::Running,
+    _adapter: adapter::Running,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -59,20 +62,28 @@ impl Stage {
             .get_or_init(|| async {
                 let kserve = kserve::start(plane).await.unwrap_or_else(|error| panic!("{error}"));
                 let karpenter = karpenter::start(plane, CLOUD_GPUS).await.unwrap_or_else(|error| panic!("{error}"));
-                create(plane, RESOURCE_POLICY).await.unwrap_or_else(|error| panic!("{error}"));
+                for objects in [RESOURCE_POLICY, RIGHTS] {
+                    create(plane, objects).await.unwrap_or_else(|error| panic!("{error}"));
+                }
                 Parts { _kserve: kserve, _karpenter: karpenter }
             })
             .await;
         let fleet = Fleet::start(plane, &client, onprem).await.unwrap_or_else(|error| panic!("{error}"));
+        static WEBHOOK_PORT: OnceLock<u16> = OnceLock::new();
+        let webhook_port = *WEBHOOK_PORT.get_or_init(|| {
+            let [port] = free_ports();
+            port
+        });
+        adapter::MORE.get_or_init(|| format!("burst:\n  enabled: true\n  webhookListen: 127.0.0.1:{webhook_port}\n"));
         let adapter = adapter::running().await;
         static WEBHOOK: OnceCell<()> = OnceCell::const_new();
         WEBHOOK
             .get_or_init(|| async {
-                let webhook = webhook(plane, adapter.adapter.webhook);
+                let webhook = webhook(plane, webhook_port);
                 create(plane, &webhook).await.unwrap_or_else(|error| panic!("{error}"));
             })
             .await;
-        Self { plane, client, fleet: Arc::new(fleet), adapter, _turn: turn }
+        Self { plane, client, fleet: Arc::new(fleet), _adapter: adapter, _turn: turn }
     }
 
     /// What `arena serve kserve` creates for the seed's command, in this namespace; KServe does the rest.

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta},
+};
 
-use crate::{control::round::Outcome, policy::Mode};
+use crate::{cluster::ScalingPolicy, control::round::Outcome, policy::Mode};
 
 /// Events of one policy that may come in a row.
 const BURST: f64 = 10.0;
@@ -19,6 +22,33 @@ pub(super) struct News {
     pub(super) reason: String,
     pub(super) action: &'static str,
     pub(super) note: String,
+}
+
+impl News {
+    /// The event, `events.k8s.io/v1`. Not kube's recorder: it counts repetitions by patches, and here there are none.
+    pub(super) fn event(&self, policy: &ScalingPolicy, regarding: ObjectReference, by: &str, now: Timestamp) -> Event {
+        let Self { warning, reason, action, note } = self;
+        // As Kubernetes' own clients name events: unique by the time.
+        let name: String = policy.key.name.chars().take(200).collect();
+        Event {
+            metadata: ObjectMeta {
+                name: Some(
+                    format!("{}.{:x}.{reason}", name.trim_end_matches(['-', '.']), now.as_nanosecond()).to_lowercase(),
+                ),
+                namespace: Some(policy.key.namespace.to_string()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(if *warning { "Warning" } else { "Normal" }.to_owned()),
+            reason: Some(reason.clone()),
+            action: Some((*action).to_owned()),
+            note: Some(note.clone()),
+            regarding: Some(regarding),
+            event_time: Some(MicroTime(now)),
+            reporting_controller: Some("tidegate.dev/control".to_owned()),
+            reporting_instance: Some(by.chars().take(128).collect()),
+            ..Event::default()
+        }
+    }
 }
 
 /// What was said of a policy, as far as it is worth an event when it changes.
