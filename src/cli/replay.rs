@@ -23,6 +23,7 @@ use crate::{
     },
 };
 
+mod page;
 mod progress;
 mod table;
 
@@ -33,6 +34,7 @@ const EXAMPLES: &str = "Examples:
   tidegate replay rates.csv --peak-replicas 20 --on-prem 6
   tidegate replay rates.csv --curve fall --signals utilization
   tidegate replay rates.csv --policy policy.yaml --only tidegate,fixed --seeds 5 --json
+  tidegate replay rates.csv --html report.html            # the same with plots and reasons, to show to others
   tidegate replay rates.csv --sweep                       # which policy to take
   tidegate replay --suite traces/                         # all traces and curves, against what has to be reached
   tidegate replay --print-model > model.yaml              # every number of the model; then --model model.yaml
@@ -110,6 +112,9 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Write a report to show to others: one HTML file with plots and the reason of every decision.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["suite", "decisions"])]
+    html: Option<PathBuf>,
     /// Try many policies and suggest one.
     #[arg(long, conflicts_with_all = ["suite", "decisions", "only"])]
     sweep: bool,
@@ -174,7 +179,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let progress = Progress::new();
     if args.sweep {
         let sweep = sweep::sweep(&scenario, &policy, args.seeds, |what| progress.done(what));
+        let beside =
+            args.html.as_ref().map(|_| contest(&scenario, &policy, &Name::ALL, args.seeds, |what| progress.done(what)));
         progress.clear();
+        if let (Some(file), Some(outcomes)) = (&args.html, beside) {
+            let oracle = page::gap(&scenario, &outcomes).map(|(_, words)| words);
+            write_page(file, &page::html(&scenario, args.peak_replicas, &outcomes, Some(&sweep), oracle.as_deref()))?;
+        }
         if args.json {
             writeln!(out, "{}", serde_json::to_string(&sweep)?)?;
         } else {
@@ -184,13 +195,29 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let names = if args.only.is_empty() { &Name::ALL[..] } else { &args.only };
     let outcomes = contest(&scenario, &policy, names, args.seeds, |what| progress.done(what));
+    let oracle = page::gap(&scenario, &outcomes);
     progress.clear();
+    if let Some(file) = &args.html {
+        let words = oracle.as_ref().map(|(_, words)| words.as_str());
+        write_page(file, &page::html(&scenario, args.peak_replicas, &outcomes, None, words))?;
+    }
     if args.json {
-        writeln!(out, "{}", summary::json(&scenario.workload.trace.name, args.seeds, &outcomes))?;
+        let mut json = summary::json(&scenario.workload.trace.name, args.seeds, &outcomes);
+        if let Some((bound, _)) = oracle {
+            json["lower_bound"] = serde_json::json!({"gpu_hours": bound.gpu_hours, "cost": bound.cost});
+        }
+        writeln!(out, "{json}")?;
     } else {
         write!(out, "{}{}", table::head(&scenario, args.seeds), table::contest(&outcomes))?;
+        if let Some((_, words)) = oracle {
+            writeln!(out, "\noracle: {words}")?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn write_page(file: &Path, page: &str) -> anyhow::Result<()> {
+    std::fs::write(file, page).with_context(|| file.display().to_string())
 }
 
 fn model(args: &Args) -> anyhow::Result<Model> {
@@ -301,3 +328,6 @@ fn decisions(path: &Path) -> anyhow::Result<ExitCode> {
     println!("{}: {} decisions, the same bit for bit", path.display(), replay.steps());
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests;

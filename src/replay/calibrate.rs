@@ -38,12 +38,14 @@ pub struct Fit {
 /// down window.
 pub const WARMUP: f64 = 900.0;
 
-/// Length of the test in which one replica shows its capacity, seconds, and of the trace's busiest stretch.
+/// Length of the trace's busiest stretch, seconds.
 const HOUR: f64 = 3_600.0;
+/// Length of the test in which one replica shows its capacity, seconds: near saturation an hour or two say little.
+const TEST: f64 = 14_400.0;
 /// Windows over which load is averaged, seconds.
 const WINDOW: f64 = 300.0;
-/// Halvings of an interval: to one part in 4,096.
-const HALVINGS: u32 = 12;
+/// Halvings of an interval: to one part in 1,024.
+const HALVINGS: u32 = 10;
 /// Seed of the fit, whatever seeds are played later.
 const SEED: u64 = 0x5eed;
 /// Requests of a log from which the test of one replica draws.
@@ -96,7 +98,7 @@ fn capacity(scenario: &Scenario) -> f64 {
             at += random.exponential();
             sample.get(random.below(sample.len())).map(|request| Request { at, ..*request })
         })
-        .take_while(|request| request.at * work < HOUR * 2.0)
+        .take_while(|request| request.at * work < TEST * 2.0)
         .collect()
     };
     let keeps = |load: f64| {
@@ -104,9 +106,9 @@ fn capacity(scenario: &Scenario) -> f64 {
         let requests: Vec<Request> = drawn
             .iter()
             .map(|request| Request { at: request.at / rate, ..*request })
-            .take_while(|request| request.at < HOUR)
+            .take_while(|request| request.at < TEST)
             .collect();
-        keeps_bounds(scenario, 1, Load::Requests(requests), 1.0, (0.0, HOUR))
+        keeps_bounds(scenario, 1, Load::Requests(requests), 1.0, (0.0, TEST))
     };
     bisect(0.01, 2.0, keeps)
 }
@@ -172,4 +174,63 @@ fn bisect(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> f64 {
         if holds(middle) { low = middle } else { high = middle }
     }
     low
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+    use crate::replay::{baselines::fixed::Fixed, exporter::Curve};
+
+    /// Two hours, the second of them four times as busy.
+    const TEXT: &str = "time,rate\n0,10\n1200,10\n2400,10\n3600,40\n4800,40\n6000,40\n";
+
+    fn fitted(peak_replicas: u32, on_premises: Option<u32>) -> Scenario {
+        let trace = Arc::new(Trace::parse("t", TEXT, None).expect("a trace"));
+        let wanted = Fit { peak_replicas, on_premises, min: 1, max: None, span: (0.0, f64::MAX) };
+        fit(&trace, &Model::default(), Slo::default(), wanted)
+    }
+
+    fn attained(scenario: &Scenario, replicas: u32, scale: f64) -> f64 {
+        let mut hour = scenario.clone();
+        (hour.on_premises, hour.min, hour.max) = (replicas, replicas, replicas);
+        (hour.workload.from, hour.workload.warmup) = (3_600.0, 0.0);
+        hour.workload.scale *= scale;
+        simulate(&hour, "", "", &mut Fixed(replicas), SEED).figures.slo_attainment
+    }
+
+    /// Fitting takes its time, and the answer is always the same.
+    static FIVE: LazyLock<Scenario> = LazyLock::new(|| fitted(5, None));
+
+    #[test]
+    fn the_peak_replicas_just_do_in_the_busiest_hour() {
+        let scenario = &*FIVE;
+        let (fits, more) = (attained(scenario, 5, 1.0), attained(scenario, 5, 1.05));
+        assert!(fits >= 0.99 && more < 0.99, "{fits}, and {more} with 5 % more load");
+        assert!(attained(scenario, 4, 1.0) < 0.9, "one less does not do");
+    }
+
+    #[test]
+    fn the_median_load_is_covered_on_premises_unless_it_is_said_otherwise() {
+        let scenario = &*FIVE;
+        // A quarter of the time on the slope, half above it: the median lies on the high side, or low by as little.
+        assert!((2..=5).contains(&scenario.on_premises), "{}", scenario.on_premises);
+        assert_eq!(fitted(5, Some(0)).on_premises, 0);
+        assert_eq!((scenario.max, scenario.workload.warmup), (15, WARMUP));
+    }
+
+    #[test]
+    fn a_replica_bears_less_where_the_bounds_are_tighter_and_the_curve_changes_nothing() {
+        let trace = Arc::new(Trace::parse("t", TEXT, None).expect("a trace"));
+        let wanted = Fit { peak_replicas: 2, on_premises: None, min: 1, max: None, span: (0.0, f64::MAX) };
+        let capacity = |ttft_seconds, curve| {
+            let mut model = Model::default();
+            model.exporter.curve = curve;
+            fit(&trace, &model, Slo { ttft_seconds, ..Slo::default() }, wanted).capacity
+        };
+        let (tight, usual) = (capacity(3.0, Curve::Mono), capacity(5.0, Curve::Mono));
+        assert!(tight < 0.95 * usual && tight > 0.2 * usual, "{tight} and {usual}");
+        assert!((capacity(5.0, Curve::Fall) - usual).abs() < 1e-12);
+    }
 }

@@ -19,7 +19,7 @@ use super::{
     },
     outcome::Outcome,
     policy::Autoscaler,
-    simulation::{Scenario, simulate},
+    simulation::{Scenario, simulate, simulate_within},
     tidegate::Tidegate,
     tune::{Knob, Tuner},
 };
@@ -80,8 +80,15 @@ impl Name {
         }
     }
 
-    /// The contender for this place, tuned on the first seed where it is one that is tuned.
-    fn contender(self, scenario: &Scenario, policy: &Policy, seed: u64, done: &(impl Fn(&str) + Sync)) -> Contender {
+    /// The contender for this place, tuned over the seeds where it is one that is tuned. `seed` is for who sees its future.
+    fn contender(
+        self,
+        scenario: &Scenario,
+        policy: &Policy,
+        seed: u64,
+        seeds: u64,
+        done: &(impl Fn(&str) + Sync),
+    ) -> Contender {
         let knob = match self {
             Self::Tidegate => return Contender::Tidegate(Box::new(policy.clone())),
             Self::Hpa => return Contender::Hpa(hpa::SEED_TARGET),
@@ -91,8 +98,8 @@ impl Name {
             Self::Fixed => Knob::fixed(scenario.max),
             Self::Oracle => return Contender::Oracle(Arc::new(oracle::plan(scenario, seed))),
         };
-        let mut tuner = Tuner::new(scenario, knob, seed);
-        tuner.thriftiest(scenario.slo.attainment, |outcome| done(&outcome.settings)).contender
+        let mut tuner = Tuner::new(scenario, knob, seeds);
+        tuner.thriftiest(scenario.slo.attainment, done).contender
     }
 }
 
@@ -112,16 +119,25 @@ impl Contender {
     /// Runs it from the beginning.
     #[must_use]
     pub fn play(&self, scenario: &Scenario, name: &str, seed: u64) -> Outcome {
+        simulate(scenario, name, &self.settings(), self.start(scenario).as_mut(), seed)
+    }
+
+    /// Runs it until more requests than this have missed a bound; `None` if they have.
+    #[must_use]
+    pub fn play_within(&self, scenario: &Scenario, seed: u64, most_violations: u64) -> Option<Outcome> {
+        simulate_within(scenario, self.start(scenario).as_mut(), seed, most_violations)
+    }
+
+    fn start(&self, scenario: &Scenario) -> Box<dyn Autoscaler> {
         let (min, max) = (scenario.min, scenario.max);
-        let mut autoscaler: Box<dyn Autoscaler> = match self {
+        match self {
             Self::Tidegate(policy) => Box::new(Tidegate::new(Policy::clone(policy))),
             Self::Hpa(target) => Box::new(Hpa::new(*target, min, max)),
             Self::Keda(target) => Box::new(Keda::new(*target, min, max)),
             Self::Kpa(target) => Box::new(Kpa::new(*target)),
             Self::Fixed(replicas) => Box::new(Fixed(*replicas)),
             Self::Oracle(plan) => Box::new(Oracle::new(Arc::clone(plan), scenario)),
-        };
-        simulate(scenario, name, &self.settings(), autoscaler.as_mut(), seed)
+        }
     }
 }
 
@@ -138,7 +154,7 @@ pub struct Entry<'a> {
     pub seed: u64,
 }
 
-/// Every named contender with every seed from 1 to `seeds`, in that order. What is tuned is tuned with seed 1. `done` is
+/// Every named contender with every seed from 1 to `seeds`, in that order. What is tuned is tuned over these seeds. `done` is
 /// told in words of each run that has ended.
 pub fn contest(
     scenario: &Scenario,
@@ -153,7 +169,9 @@ pub fn contest(
         names.iter().flat_map(|name| (1..=last_seed(*name)).map(|seed| (*name, seed))).collect();
     let contenders = side_by_side(made.len(), |i| {
         let (name, seed) = made[i];
-        name.contender(scenario, policy, seed, &|tried: &str| done(&format!("tuning {}: {tried}", name.as_str())))
+        name.contender(scenario, policy, seed, seeds, &|tried: &str| {
+            done(&format!("tuning {}: {tried}", name.as_str()));
+        })
     });
     let entries: Vec<Entry<'_>> = names
         .iter()

@@ -68,6 +68,23 @@ impl Scenario {
 /// Random numbers for scrapes come from a stream of their own.
 const STREAM: u64 = 3;
 
+/// Runs one contender, but only until more requests than this have missed a bound. `None` if they have.
+#[must_use]
+pub fn simulate_within(
+    scenario: &Scenario,
+    autoscaler: &mut dyn Autoscaler,
+    seed: u64,
+    most_violations: u64,
+) -> Option<Outcome> {
+    let mut run = Run::new(scenario, seed);
+    run.most_violations = most_violations;
+    run.play(autoscaler);
+    let outcome = (!run.stopped()).then(|| run.close("", "", seed))?;
+    let figures = &outcome.figures;
+    let violations = figures.requests as f64 * (1.0 - figures.slo_attainment);
+    (violations.round() as u64 <= most_violations).then_some(outcome)
+}
+
 /// Runs one contender.
 #[must_use]
 pub fn simulate(
@@ -116,6 +133,7 @@ struct Run<'a> {
     observation: Observation,
     /// What was spent before the warm-up was over.
     unbilled: (f64, f64),
+    most_violations: u64,
 }
 
 impl<'a> Run<'a> {
@@ -141,6 +159,7 @@ impl<'a> Run<'a> {
             desired: initial,
             observation: Observation { replicas: initial, pods: Vec::new(), room: Vec::new(), cluster_unknown: None },
             unbilled: (0.0, 0.0),
+            most_violations: u64::MAX,
         };
         let pods: Vec<u64> = run.fleet.pods().iter().map(|pod| pod.id).collect();
         for pod in pods {
@@ -159,13 +178,17 @@ impl<'a> Run<'a> {
         self.sample(autoscaler.demand());
     }
 
+    fn stopped(&self) -> bool {
+        self.tally.violations() > self.most_violations
+    }
+
     fn play_until(&mut self, end: f64, autoscaler: &mut dyn Autoscaler) {
         loop {
             let (sample, decision) = (self.tally.next_sample(), self.next_decision);
             let at = decision.min(sample).min(self.fleet.next_event()).min(self.next_probe()).min(self.next_cut_off());
             let at = at.min(end);
             self.live_until(at);
-            if at >= end {
+            if at >= end || self.stopped() {
                 return;
             }
             for pod in self.fleet.fire(at) {

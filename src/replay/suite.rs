@@ -3,10 +3,13 @@
 //! Each criterion is held against what was measured in the same suite: met or missed, with the figure. Nothing is left out
 //! because it is missed.
 
+use std::sync::Arc;
+
 use super::{
+    baselines::{hpa::SEED_TARGET, oracle},
     contest::{Contender, Name, side_by_side},
     exporter::{Curve, Signals},
-    outcome::{Figures, Outcome},
+    outcome::Figures,
     simulation::Scenario,
     summary::Spread,
     tidegate::policy_for,
@@ -59,6 +62,8 @@ pub struct Common {
     pub trace: usize,
     /// KEDA, the KPA and the constant fleet, each tuned.
     pub lines: Vec<Line>,
+    /// Who knows the future.
+    pub oracle: Line,
 }
 
 /// What was measured on one trace with one curve.
@@ -91,9 +96,6 @@ pub struct Suite {
 
 /// At equal attainment: up to so much less than the engine's is let pass for the HPA.
 pub const EQUAL: f64 = 0.002;
-
-/// Seed with which baselines are tuned.
-const TUNING_SEED: u64 = 1;
 
 /// Measures everything. `done` is told of each run.
 pub fn measure(traces: &[Fitted], seeds: u64, done: impl Fn(&str) + Sync) -> Suite {
@@ -137,11 +139,19 @@ pub fn measure(traces: &[Fitted], seeds: u64, done: impl Fn(&str) + Sync) -> Sui
 fn common(trace: usize, scenario: &Scenario, seeds: u64, done: &dyn Fn(&str)) -> Common {
     let knobs = [(Name::Keda, Knob::KEDA), (Name::Kpa, Knob::KPA), (Name::Fixed, Knob::fixed(scenario.max))];
     let lines = knobs.map(|(name, knob)| {
-        let mut tuner = Tuner::new(scenario, knob, TUNING_SEED);
-        let tuned = tuner.thriftiest(scenario.slo.attainment, |outcome| done(&tuning(name, outcome)));
+        let mut tuner = Tuner::new(scenario, knob, seeds);
+        let tuned = tuner.thriftiest(scenario.slo.attainment, |tried| done(&tuning(name, tried)));
         line(scenario, name, &tuned.contender, seeds, done)
     });
-    Common { trace, lines: lines.into() }
+    let name = Name::Oracle.as_str();
+    let mut oracle = Line { name, settings: String::new(), figures: Vec::new() };
+    for seed in 1..=seeds {
+        let contender = Contender::Oracle(Arc::new(oracle::plan(scenario, seed)));
+        oracle.figures.push(contender.play(scenario, name, seed).figures);
+        oracle.settings = contender.settings();
+        done(&format!("{name} seed {seed}"));
+    }
+    Common { trace, lines: lines.into(), oracle }
 }
 
 fn case(trace: usize, curve: Curve, scenario: &Scenario, seeds: u64, done: &dyn Fn(&str)) -> Case {
@@ -150,9 +160,9 @@ fn case(trace: usize, curve: Curve, scenario: &Scenario, seeds: u64, done: &dyn 
     with_queue.signals = Signals::Queue;
     let alone = Scenario { signals: Signals::Utilization, ..with_queue.clone() };
     // The HPA sees utilization in either case.
-    let mut tuner = Tuner::new(&with_queue, Knob::HPA, TUNING_SEED);
+    let mut tuner = Tuner::new(&with_queue, Knob::HPA, seeds);
     let mut tuned_to = |attainment: f64| {
-        let tuned = tuner.thriftiest(attainment, |outcome| done(&tuning(Name::HpaTuned, outcome)));
+        let tuned = tuner.thriftiest(attainment, |tried| done(&tuning(Name::HpaTuned, tried)));
         line(&with_queue, Name::HpaTuned, &tuned.contender, seeds, done)
     };
     let engine = |scenario: &Scenario| {
@@ -168,7 +178,7 @@ fn case(trace: usize, curve: Curve, scenario: &Scenario, seeds: u64, done: &dyn 
     Case {
         trace,
         curve,
-        hpa: line(&with_queue, Name::Hpa, &Contender::Hpa(super::baselines::hpa::SEED_TARGET), seeds, done),
+        hpa: line(&with_queue, Name::Hpa, &Contender::Hpa(SEED_TARGET), seeds, done),
         hpa_tuned: tuned_to(scenario.slo.attainment),
         queue,
         utilization,
@@ -185,6 +195,6 @@ fn line(scenario: &Scenario, name: Name, contender: &Contender, seeds: u64, done
     Line { name, settings: contender.settings(), figures: figures.collect() }
 }
 
-fn tuning(name: Name, outcome: &Outcome) -> String {
-    format!("tuning {}: {}", name.as_str(), outcome.settings)
+fn tuning(name: Name, tried: &str) -> String {
+    format!("tuning {}: {tried}", name.as_str())
 }

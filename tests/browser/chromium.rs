@@ -7,10 +7,11 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::cluster::process::Scratch;
 
@@ -77,21 +78,21 @@ impl Page {
         });
         let mut page =
             Self { child, commands, messages, session: None, sent: 0, events: Vec::new(), log, _profile: profile };
-        let target = page.call("Target.createTarget", json!({"url": "about:blank"}))?;
+        let target = page.call("Target.createTarget", &json!({"url": "about:blank"}))?;
         let attach = json!({"targetId": target["targetId"], "flatten": true});
-        let session = page.call("Target.attachToTarget", attach)?;
+        let session = page.call("Target.attachToTarget", &attach)?;
         page.session = session["sessionId"].as_str().map(str::to_owned);
         for domain in ["Runtime", "Log", "Network", "Page"] {
-            page.call(&format!("{domain}.enable"), json!({}))?;
+            page.call(&format!("{domain}.enable"), &json!({}))?;
         }
         page.size(1240, 1000)?;
-        page.call("Page.navigate", json!({"url": url}))?;
+        page.call("Page.navigate", &json!({"url": url}))?;
         page.until("document.readyState === 'complete'")?;
         Ok(page)
     }
 
     /// Sends a command and waits for its answer.
-    pub fn call(&mut self, method: &str, parameters: Value) -> Result<Value, String> {
+    pub fn call(&mut self, method: &str, parameters: &Value) -> Result<Value, String> {
         self.sent += 1;
         let mut command = json!({"id": self.sent, "method": method, "params": parameters});
         if let Some(session) = &self.session {
@@ -116,7 +117,7 @@ impl Page {
 
     /// The value of an expression in the page.
     pub fn value(&mut self, expression: &str) -> Result<Value, String> {
-        let answer = self.call("Runtime.evaluate", json!({"expression": expression, "returnByValue": true}))?;
+        let answer = self.call("Runtime.evaluate", &json!({"expression": expression, "returnByValue": true}))?;
         match &answer["exceptionDetails"] {
             Value::Null => Ok(answer["result"]["value"].clone()),
             exception => Err(format!("{expression}: {exception}")),
@@ -138,7 +139,7 @@ impl Page {
     /// Size of the window in pixels; narrow ones are phones.
     pub fn size(&mut self, width: u32, height: u32) -> Result<(), String> {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 640});
-        self.call("Emulation.setDeviceMetricsOverride", size).map(|_| ())
+        self.call("Emulation.setDeviceMetricsOverride", &size).map(|_| ())
     }
 
     /// Moves the mouse to the middle of an element, into view if need be.
@@ -148,14 +149,14 @@ impl Page {
              const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; }})()"
         ))?;
         let event = json!({"type": "mouseMoved", "x": place[0], "y": place[1]});
-        self.call("Input.dispatchMouseEvent", event).map(|_| ())
+        self.call("Input.dispatchMouseEvent", &event).map(|_| ())
     }
 
     /// Presses a key, as `ArrowRight`, on what has the focus.
     pub fn press(&mut self, key: &str, shift: bool) -> Result<(), String> {
         for kind in ["keyDown", "keyUp"] {
             let event = json!({"type": kind, "key": key, "code": key, "modifiers": if shift { 8 } else { 0 }});
-            self.call("Input.dispatchKeyEvent", event)?;
+            self.call("Input.dispatchKeyEvent", &event)?;
         }
         Ok(())
     }
@@ -163,9 +164,9 @@ impl Page {
     /// Leaves a picture of the whole page for people to look at.
     pub fn picture(&mut self, file: &Path, dark: bool) -> Result<(), String> {
         let scheme = json!({"name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" }});
-        self.call("Emulation.setEmulatedMedia", json!({"features": [scheme]}))?;
+        self.call("Emulation.setEmulatedMedia", &json!({"features": [scheme]}))?;
         let shot = json!({"format": "png", "captureBeyondViewport": true});
-        let answer = self.call("Page.captureScreenshot", shot)?;
+        let answer = self.call("Page.captureScreenshot", &shot)?;
         let text = answer["data"].as_str().ok_or("no picture")?;
         let decoded = Command::new("base64").arg("-d").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut decoded = decoded.map_err(|error| error.to_string())?;

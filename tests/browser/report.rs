@@ -1,74 +1,48 @@
 //! The replay's report.
 
-use std::{fs, path::PathBuf, sync::Arc};
-
-use serde_json::json;
-use tidegate::replay::{
-    Model, Scenario, Slo, Trace,
-    arrivals::Workload,
-    contest::{Contender, Entry, run_all},
-    exporter::Signals,
-    outcome::Outcome,
-    report::{Candidate, Report},
-    summary,
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
 };
+
+use serde_json::{Value, json};
+use tidegate::replay::report::{Candidate, Report};
 
 use super::chromium::Page;
 use crate::cluster::process::target;
 
-/// Two hours with one hill, for three contenders and two seeds.
-fn played() -> Vec<Outcome> {
-    let csv: String =
-        (0..=24).map(|i| format!("{},{}\n", i * 300, if (8..16).contains(&i) { 6.0 } else { 1.5 })).collect();
-    let trace = Arc::new(Trace::parse("hill", &format!("time,rate\n{csv}"), None).unwrap());
-    let model = Model::default();
-    let (from, until) = (0.0, trace.seconds);
-    let workload = Workload { trace, scale: 1.0, requests: model.requests.clone(), from, until, warmup: 0.0 };
-    let scenario = Scenario {
-        workload,
-        model,
-        slo: Slo::default(),
-        on_premises: 2,
-        min: 1,
-        max: 8,
-        signals: Signals::Queue,
-        capacity: 0.7,
-    };
-    let mut entries = Vec::new();
-    for seed in [1, 2] {
-        for (name, contender) in
-            [("tidegate", Contender::Keda(8.0)), ("hpa", Contender::Hpa(50.0)), ("fixed", Contender::Fixed(5))]
-        {
-            entries.push(Entry { scenario: &scenario, name, contender, seed });
-        }
-    }
-    run_all(&entries, |_, _| ())
+/// Where pages and pictures are left for people to look at.
+fn folder() -> PathBuf {
+    let folder = target().join("browser");
+    fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
-fn candidate(settings: &str, attainment: f64, cost: f64, front: bool, suggested: bool) -> Candidate {
-    Candidate { settings: settings.into(), attainment, cost, front, suggested }
+/// Two hours with one hill, played by the command line: what it printed with `--json`, and the page in `file`.
+fn played(file: &Path) -> Value {
+    let rate = |i| if (8..16).contains(&i) { 6.0 } else { 1.5 };
+    let lines: Vec<String> = (0..=24).map(|i| format!("{},{}", i * 300, rate(i))).collect();
+    let trace = file.with_extension("csv");
+    fs::write(&trace, format!("time,rate\n{}\n", lines.join("\n"))).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.arg("replay").arg(&trace).args(["--only", "tidegate,hpa,fixed", "--seeds", "2", "--peak-replicas", "4"]);
+    let output = command.args(["--on-prem", "2", "--json", "--html"]).arg(file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]
 fn the_report_says_what_the_json_says_shows_reasons_and_loads_nothing() {
-    let outcomes = played();
-    let candidates =
-        [candidate("target 40 %", 0.9999, 60.0, true, false), candidate("target 60 %", 0.995, 45.0, true, true)];
-    let facts = [("Replicas on premises".to_owned(), "2".to_owned())];
-    let bounds = "first token within 5 s, 0.2 s per further token";
-    let report =
-        Report { trace: "hill", outcomes: &outcomes, bounds, attainment: 0.99, facts: &facts, candidates: &candidates };
-    let folder = target().join("browser");
-    fs::create_dir_all(&folder).unwrap();
-    let file: PathBuf = folder.join("report.html");
-    fs::write(&file, report.html()).unwrap();
+    let folder = folder();
+    let file = folder.join("report.html");
+    let json = played(&file);
     let url = format!("file://{}", file.display());
     let mut page = Page::open("report", &url).unwrap();
     page.until("document.querySelectorAll('#multiples svg').length === 3 && !!document.querySelector('#stage svg')")
         .unwrap();
 
     // The table's figures are those of `--json`.
-    let json = summary::json("hill", 2, &outcomes);
     let cells = page
         .value(
             "[...document.querySelectorAll('#figures td')].map((cell) => [cell.closest('tr').dataset.policy, \
@@ -86,9 +60,9 @@ fn the_report_says_what_the_json_says_shows_reasons_and_loads_nothing() {
             Some(percent) => (percent.to_owned(), figure * 100.0),
             None => (written, figure),
         };
-        let decimals = written.split_once('.').map_or(0, |(_, decimals)| decimals.len() as i32);
         // What is not all is not rounded up to all.
-        let step = 10_f64.powi(-decimals);
+        let step =
+            written.split_once('.').map_or(1.0, |(_, decimals)| decimals.chars().fold(1.0, |step, _| step / 10.0));
         assert!((written.parse::<f64>().unwrap() - of).abs() <= step * 0.501 || (of > 99.99 && of < 100.0), "{cell}");
     }
 
@@ -98,10 +72,11 @@ fn the_report_says_what_the_json_says_shows_reasons_and_loads_nothing() {
     page.point_at("#stage [data-decision='1']").unwrap();
     page.until("!document.getElementById('tip').hidden").unwrap();
     let tip = page.value("document.getElementById('tip').textContent").unwrap();
-    let shown = page.value("JSON.parse(document.getElementById('data').textContent).runs[1]").unwrap();
-    let seed = shown["seed"].as_u64().unwrap();
-    let run = outcomes.iter().find(|outcome| outcome.name == "hpa" && outcome.seed == seed).unwrap();
-    assert!(tip.as_str().unwrap().contains(&run.moves[1].why), "{tip} lacks {:?}", run.moves[1].why);
+    let shown = page.value("runs.find((run) => run.name === 'hpa').decisions").unwrap();
+    let decisions = shown.as_array().unwrap();
+    let why = |i: usize| decisions[i][3].as_str().unwrap();
+    assert!(why(1).contains("utilization"), "{shown}");
+    assert!(tip.as_str().unwrap().contains(why(1)), "{tip} lacks {:?}", why(1));
     page.picture(&folder.join("report-light.png"), false).unwrap();
 
     // So does the keyboard: from the end of the run back to the last decision.
@@ -110,7 +85,7 @@ fn the_report_says_what_the_json_says_shows_reasons_and_loads_nothing() {
     page.press("ArrowLeft", true).unwrap();
     page.press("ArrowRight", true).unwrap();
     let said = page.value("document.getElementById('readout').textContent").unwrap();
-    assert!(said.as_str().unwrap().contains(&run.moves.last().unwrap().why), "{said}");
+    assert!(said.as_str().unwrap().contains(why(decisions.len() - 1)), "{said}");
 
     // On a phone nothing but the table scrolls sideways.
     page.size(390, 800).unwrap();
@@ -125,7 +100,7 @@ fn the_report_says_what_the_json_says_shows_reasons_and_loads_nothing() {
     // Text can be read on what is behind it, in both schemes.
     for scheme in ["light", "dark"] {
         let feature = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
-        page.call("Emulation.setEmulatedMedia", feature).unwrap();
+        page.call("Emulation.setEmulatedMedia", &feature).unwrap();
         let contrast = page.value(CONTRAST).unwrap();
         for (words, contrast) in contrast.as_object().unwrap() {
             assert!(contrast.as_f64().unwrap() >= 4.5, "{words} in {scheme}: {contrast}");
@@ -151,12 +126,35 @@ const CONTRAST: &str = "(() => {
   return found;
 })()";
 
+#[test]
+fn a_sweep_is_plotted_with_its_front_and_what_is_suggested() {
+    let candidate = |attainment: f64, cost: f64, front, suggested| Candidate {
+        settings: format!("at {cost}"),
+        attainment,
+        cost,
+        front,
+        suggested,
+    };
+    let candidates =
+        [candidate(0.97, 40.0, true, false), candidate(0.995, 45.0, true, true), candidate(0.99, 60.0, false, false)];
+    let report =
+        Report { trace: "sweep", outcomes: &[], bounds: "", attainment: 0.99, facts: &[], candidates: &candidates };
+    let file = folder().join("sweep.html");
+    fs::write(&file, report.html()).unwrap();
+    let url = format!("file://{}", file.display());
+    let mut page = Page::open("sweep", &url).unwrap();
+    page.until("document.querySelectorAll('#pareto circle').length === 3").unwrap();
+    page.point_at("#pareto .suggested").unwrap();
+    page.until("document.getElementById('tip').textContent.includes('at 45')").unwrap();
+    let front = page.value("document.querySelectorAll('#pareto .try.on').length").unwrap();
+    assert_eq!(front, 2);
+    assert_eq!(page.complaints(&url).unwrap(), "");
+}
+
 /// A page that is not what it should be is found out: the test's own eyes are open.
 #[test]
 fn complaints_are_heard() {
-    let folder = target().join("browser");
-    fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("bad.html");
+    let file = folder().join("bad.html");
     fs::write(
         &file,
         "<script>console.error('no'); new Image().src = 'http://127.0.0.1:9/x.png'; nothing.at.all</script>",

@@ -51,7 +51,7 @@ async fn the_model_of_the_hpa_comes_to_what_the_hpa_comes_to_sync_by_sync() {
     let app = apiservice::router(Arc::clone(&stage), options);
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async { drop(stopped.await) };
-    let server = tokio::spawn(apiservice::serve(listener, tls, app, metrics, Limits::default(), shutdown));
+    let server = tokio::spawn(apiservice::serve(listener, tls, app, None, Limits::default(), shutdown));
     let service: Service = serde_json::from_value(json!({
         "metadata": {"name": MARK},
         "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]},

@@ -129,7 +129,7 @@ pub(super) fn suite(suite: &Suite, criteria: &[Criterion]) -> String {
         }
     }
     for common in &suite.common {
-        for line in &common.lines {
+        for line in common.lines.iter().chain([&common.oracle]) {
             rows.push(suite_row(&suite.traces[common.trace].0, "any", line.name, line));
         }
     }

@@ -24,6 +24,7 @@ pub(super) struct Tally {
     under_way: u64,
     met: u64,
     unfinished: u64,
+    violations: u64,
     waiting: i64,
     worst_queue: i64,
     violated: Vec<bool>,
@@ -60,6 +61,7 @@ impl Tally {
             under_way: 0,
             met: 0,
             unfinished: 0,
+            violations: 0,
             waiting: 0,
             worst_queue: 0,
             violated: vec![false; (seconds / VIOLATION_SECONDS).ceil().max(1.0) as usize],
@@ -88,6 +90,11 @@ impl Tally {
     /// Requests that have arrived and not ended.
     pub(super) fn under_way(&self) -> u64 {
         self.under_way
+    }
+
+    /// Requests that have missed a bound so far.
+    pub(super) fn violations(&self) -> u64 {
+        self.violations
     }
 
     pub(super) fn arrived(&mut self, request: &Request, rates: &Rates) {
@@ -231,6 +238,7 @@ impl Ledger for Tally {
         if met {
             self.met += 1;
         } else {
+            self.violations += 1;
             let minute = (((served.at - self.warmup) / VIOLATION_SECONDS) as usize).min(self.violated.len() - 1);
             self.violated[minute] = true;
             let sample = self.sample_of(served.at);

@@ -49,5 +49,6 @@ pub(super) fn read(text: &str) -> Result<Rows, String> {
             }
         }
     }
-    rates::series(sums.into_iter().map(|(millis, rate)| (millis as f64 / 1e3, rate)).collect(), bad, false)
+    let points = sums.into_iter().map(|(millis, rate)| (millis as f64 / 1e3, rate)).collect();
+    Ok(rates::series(points, bad, false))
 }

@@ -37,19 +37,21 @@ pub(super) fn read(text: &str) -> Result<Rows, String> {
             distinct.push(point);
         }
     }
-    series(distinct, bad, true)
+    Ok(series(distinct, bad, true))
 }
 
-/// A series from points in order of time. If they are starts of windows, a rate holds at the centre of its window.
-pub(super) fn series(points: Vec<(f64, f64)>, bad: BadRows, windows: bool) -> Result<Rows, String> {
+/// A series from points in order of time. If they are starts of windows, a rate holds at the centre of its window. Fewer than
+/// two points last for no time at all.
+pub(super) fn series(points: Vec<(f64, f64)>, bad: BadRows, windows: bool) -> Rows {
     let mut gaps: Vec<f64> = points.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     gaps.sort_by(f64::total_cmp);
-    let step = *gaps.get(gaps.len() / 2).ok_or("fewer than two points")?;
-    let (first, last) = (points[0].0, points[points.len() - 1].0);
+    let step = gaps.get(gaps.len() / 2).copied().unwrap_or(0.0);
+    let first = points.first().map_or(0.0, |point| point.0);
+    let last = points.last().map_or(0.0, |point| point.0);
     let start = (first >= UNIX).then(|| Timestamp::from_millisecond((first * 1e3) as i64).ok()).flatten();
     let (shift, extent) = if windows { (step / 2.0, step) } else { (0.0, 0.0) };
     let rates = points.into_iter().map(|(at, rate)| (at - first + shift, rate)).collect();
-    Ok(Rows { start, seconds: last - first + extent, load: Load::Rates(rates), bad })
+    Rows { start, seconds: last - first + extent, load: Load::Rates(rates), bad }
 }
 
 fn seconds(field: &str) -> Result<f64, String> {

@@ -102,7 +102,9 @@ fn a_rate_that_is_no_number_is_a_bad_row_and_never_zero() {
 
 #[test]
 fn a_trace_without_load_is_refused() {
-    for text in ["time,rate\n0,0\n60,0\n", "TIMESTAMP,ContextTokens,GeneratedTokens\n"] {
+    for text in
+        ["time,rate\n0,0\n60,0\n", "time,rate\n0,5\n", "time,rate\n", "TIMESTAMP,ContextTokens,GeneratedTokens\n"]
+    {
         assert!(matches!(parse(text), Err(TraceError::Empty(_))), "{text}");
     }
 }
