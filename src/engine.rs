@@ -273,7 +273,7 @@ impl Step<'_> {
         // One without a pool yet was asked for in the last that is in use.
         let last = pools.iter().rposition(|pool| pool.pods > 0).unwrap_or(0);
         let window = removal::window(self.policy, pools[going.unwrap_or(last).min(pools.len() - 1)].expected.p90);
-        let regret = self.state.forecaster.stay(pools.len(), level);
+        let regret = self.state.forecaster.stay(pools.len() + usize::from(going.unwrap_or(last) > 0), level);
         let Durable { last_up, last_down, .. } = self.state.durable;
         let case = removal::Case {
             current,
@@ -293,14 +293,15 @@ impl Step<'_> {
     }
 }
 
-/// The horizons of the pools, then that of regret.
+/// The horizons of the pools, then those of regret.
 fn ahead(pools: &[PoolView], policy: &Policy) -> Vec<Ahead> {
     let Headroom { quantile, burst_quantile } = policy.behavior.headroom;
     let of = |(index, pool): (usize, &PoolView)| Ahead {
         seconds: pool.expected.p50,
         quantile: if index == 0 { quantile } else { burst_quantile },
+        experts: forecast::EXPERTS,
     };
-    pools.iter().enumerate().map(of).chain([removal::REGRET]).collect()
+    pools.iter().enumerate().map(of).chain(removal::regret(policy)).collect()
 }
 
 impl Decision {

@@ -7,8 +7,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-pub use observe::{Known, Observer};
-pub use room::PoolNodes;
 use serde::{Deserialize, Serialize};
 
 pub mod maximum;
@@ -20,7 +18,9 @@ pub mod weighted;
 
 pub use maximum::Maximum;
 pub use mean::Mean;
+pub use observe::{Known, Observer};
 pub use quantile::Quantiles;
+pub use room::PoolNodes;
 pub use weighted::WeightedQuantiles;
 
 /// One signal of one pod.

@@ -175,6 +175,7 @@ impl Curve {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "values that are exact by construction")]
 mod tests {
     use proptest::prelude::*;
 
@@ -216,7 +217,9 @@ mod tests {
     #[test]
     fn a_standing_queue_tells_what_a_full_replica_runs_once_it_was_seen_often_enough() {
         let mut capacity = Capacity::default();
-        (0..9).for_each(|_| capacity.learn_saturated(8.0));
+        for _ in 0..9 {
+            capacity.learn_saturated(8.0);
+        }
         assert_eq!(capacity.curve(0.2).full, PRIOR_FULL);
         capacity.learn_saturated(8.0);
         assert_eq!(capacity.curve(0.2).full, 8.0);
@@ -234,7 +237,9 @@ mod tests {
     #[test]
     fn the_rate_of_a_full_replica_is_learned() {
         let mut capacity = Capacity::default();
-        (0..300).for_each(|_| capacity.learn(&minute(10.0, 0.1)));
+        for _ in 0..300 {
+            capacity.learn(&minute(10.0, 0.1));
+        }
         // One request a second at half load.
         assert!((capacity.curve(0.2).rate - 2.0).abs() < 0.05);
     }
@@ -250,7 +255,9 @@ mod tests {
             for (running, y, cache) in minutes {
                 capacity.learn(&Minute { cache: Some(cache), ..minute(running, y.max(1e-6)) });
             }
-            saturated.into_iter().for_each(|running| capacity.learn_saturated(running));
+            for running in saturated {
+                capacity.learn_saturated(running);
+            }
             let curve = capacity.curve(objective);
             prop_assert!(curve.full >= 1.0 && curve.full.is_finite() && curve.rate > 0.0 && curve.rate.is_finite(), "{:?}", curve);
             prop_assert_eq!(curve.load(0.0), 0.0);

@@ -183,15 +183,14 @@ fn source<'a>(signals: SignalUse, ready: impl Iterator<Item = &'a Pod>) -> Optio
 
 /// The memory of a pod, at the same place as the pod: both are in the order of names, with few changes.
 fn recall<'a>(pods: &'a mut Vec<Remembered>, place: usize, pod: &Pod) -> &'a mut Remembered {
-    let found = pods.iter().skip(place).position(|remembered| remembered.uid == pod.uid).map(|offset| place + offset);
-    match found {
-        Some(found) => pods.swap(place, found),
-        None => {
-            // A pod that is Ready when it is first seen became so unseen: nothing is learned of it.
-            let ready = pod.stage == Stage::Ready;
-            let new = Remembered { uid: Arc::clone(&pod.uid), ready, page: 0.0, running: 0.0, standing: 0 };
-            pods.insert(place, new);
-        }
+    let found = pods.iter().skip(place).position(|remembered| remembered.uid == pod.uid);
+    if let Some(offset) = found {
+        pods.swap(place, place + offset);
+    } else {
+        // A pod that is Ready when it is first seen became so unseen: nothing is learned of it.
+        let ready = pod.stage == Stage::Ready;
+        let new = Remembered { uid: Arc::clone(&pod.uid), ready, page: 0.0, running: 0.0, standing: 0 };
+        pods.insert(place, new);
     }
     &mut pods[place]
 }
@@ -239,8 +238,11 @@ impl Memory {
         self.load.push(now, measured.load / ready, MINUTE);
         let generated = all((sums.generated, sums.rates.0));
         let finished = all((sums.finished, sums.rates.1));
-        generated.into_iter().for_each(|rate| self.generated.push(now, rate, MINUTE));
-        finished.into_iter().for_each(|rate| self.finished.push(now, rate, MINUTE));
+        for (mean, rate) in [(&mut self.generated, generated), (&mut self.finished, finished)] {
+            if let Some(rate) = rate {
+                mean.push(now, rate, MINUTE);
+            }
+        }
         if now < self.learned + MINUTE && now >= self.learned {
             return;
         }

@@ -3,8 +3,9 @@
 //! Load is averaged over a window, time-weighted. What a full replica cannot take in is not in its load but in its queue, so
 //! the growth of the queue over the same window is added: served load + (W(t) − W(t − s)) / (s · rate) is the load that came
 //! in over the window `s`, by conservation of requests, also while the service is saturated. The window is a minute, six
-//! samples at the usual intervals, for the level from which forecasts begin; and a quarter of that for its peaks, which is
-//! what a forecast's error is measured against: a burst of seconds is a true rise for those who wait in it.
+//! samples at the usual intervals, for the level from which forecasts begin; and a scrape
+//! interval for its peaks, which is what a forecast's error is measured against: a burst of seconds is a true rise for those
+//! who wait in it.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +13,8 @@ use crate::signal::Mean;
 
 /// Window of the level, seconds.
 pub const LEVEL_SECONDS: f64 = 60.0;
-/// Window of peaks, seconds: a scrape or two.
-pub const PEAK_SECONDS: f64 = 15.0;
+/// Window of peaks, seconds: the usual scrape interval, the shortest that every pod's page fills.
+pub const PEAK_SECONDS: f64 = 10.0;
 /// A sample counts for at most so long; what was not measured for longer is a hole.
 pub const HOLD_SECONDS: f64 = 30.0;
 
@@ -30,7 +31,7 @@ pub struct Filter {
 pub struct Filtered {
     /// Over the last minute.
     pub level: f64,
-    /// Over the last quarter of it.
+    /// Over the last scrape interval, and no less than the level.
     pub peak: f64,
 }
 
@@ -50,6 +51,7 @@ impl Filter {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "values that are exact by construction")]
 mod tests {
     use super::*;
 

@@ -47,7 +47,8 @@ const LONGEST: f64 = 7_200.0;
 /// Decay of the sums of *return* from one error to the next: half in as long as errors are kept.
 const RETURN_KEEP: f64 = 0.998_557;
 
-const EXPERTS: usize = 4;
+/// Level, trend, season, return.
+pub const EXPERTS: usize = 4;
 
 /// A horizon and how much of its errors is to be covered.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,6 +57,8 @@ pub struct Ahead {
     pub seconds: f64,
     /// Quantile, 0..1.
     pub quantile: f64,
+    /// So many experts are asked, at most [`EXPERTS`]: 1 where only staying matters.
+    pub experts: usize,
 }
 
 /// What is expected.
@@ -126,7 +129,7 @@ impl Forecaster {
 
     fn judge(&mut self, now: f64, ahead: &[Ahead], season: &Season) {
         self.horizons.resize_with(ahead.len(), Horizon::default);
-        for (horizon, Ahead { seconds, quantile }) in self.horizons.iter_mut().zip(ahead) {
+        for (horizon, Ahead { seconds, quantile, experts }) in self.horizons.iter_mut().zip(ahead) {
             let seconds = seconds.min(LONGEST);
             let after = self.points.partition_point(|point| point.at <= now - seconds);
             let Some(made) = after.checked_sub(1).and_then(|before| self.points.get(before)) else { continue };
@@ -135,7 +138,7 @@ impl Forecaster {
                 continue;
             }
             let greatest = self.points.range(after..).map(|point| point.peak).fold(0.0, f64::max);
-            for expert in 0..EXPERTS {
+            for expert in 0..EXPERTS.min(*experts) {
                 if let Some(forecast) = horizon.forecast(expert, made, seconds, season) {
                     horizon.errors[expert].push(greatest - forecast, greatest.max(LEAST_WEIGHT), ERRORS);
                 }
@@ -156,7 +159,7 @@ impl Forecaster {
         let point = Point { at: now, level, ..*last };
         let Some(horizon) = self.horizons.get(index) else { return best };
         let seconds = ahead.seconds.min(LONGEST);
-        for expert in 1..EXPERTS {
+        for expert in 1..EXPERTS.min(ahead.experts) {
             if (horizon.errors[expert].len() as f64) < PRIOR_ERRORS {
                 continue;
             }
@@ -204,12 +207,13 @@ impl Horizon {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "values that are exact by construction")]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    const AHEAD: [Ahead; 1] = [Ahead { seconds: 300.0, quantile: 0.9 }];
+    const AHEAD: [Ahead; 1] = [Ahead { seconds: 300.0, quantile: 0.9, experts: EXPERTS }];
 
     fn fed(levels: impl IntoIterator<Item = f64>) -> (Forecaster, f64, f64) {
         let (mut forecaster, season) = (Forecaster::default(), Season::default());

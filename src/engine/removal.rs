@@ -7,7 +7,7 @@
 //! 3. The cooldown is over.
 //! 4. Within the window nothing was wanted that the remaining could not serve with margin. The window is the time in which
 //!    the replica could be back.
-//! 5. Nothing is expected within [`REGRET_SECONDS`] that the remaining could not serve: what stays, and the rise within that
+//! 5. Nothing is expected within [`REGRET_WINDOWS`] that the remaining could not serve: what stays, and the rise within that
 //!    time that history says to reckon with. On steady demand this allows a removal soon, on restless demand it does not,
 //!    without a hold that would have to be right for both.
 
@@ -17,15 +17,19 @@ use super::{
     reasons::{Direction, Reason},
 };
 
-/// A removal that would be regretted within this time is not made, seconds.
-pub const REGRET_SECONDS: f64 = 900.0;
-/// Share of demand that the rise of that time covers.
-pub const REGRET_QUANTILE: f64 = 0.9;
+/// A removal that would be regretted within so many windows is not made.
+pub const REGRET_WINDOWS: f64 = 2.0;
+/// Share of demand that the rise within that time must leave served: of the first pool's replicas, and of dearer ones, which
+/// are kept for less (the newsvendor's ratio).
+pub const REGRET_QUANTILES: [f64; 2] = [0.9, 0.7];
 /// Seconds between two removals unless the policy says: one shows its effect on the next page.
 const COOLDOWN: f64 = 15.0;
 
-/// The horizon of regret.
-pub(super) const REGRET: Ahead = Ahead { seconds: REGRET_SECONDS, quantile: REGRET_QUANTILE };
+/// The horizons of regret: for removals from the first pool, and from others.
+pub(super) fn regret(policy: &Policy) -> [Ahead; 2] {
+    let seconds = REGRET_WINDOWS * window(policy, 0.0);
+    REGRET_QUANTILES.map(|quantile| Ahead { seconds, quantile, experts: 1 })
+}
 
 /// What a removal is judged by.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,6 +10,13 @@ use serde::{Deserialize, Serialize};
 /// Quarters of an hour in a day.
 pub const BUCKETS: usize = 96;
 const BUCKET_SECONDS: f64 = 86_400.0 / BUCKETS as f64;
+
+/// Index of a quarter, by its number since the epoch.
+fn bucket(number: i64) -> usize {
+    // 0..96: it fits whatever the sizes.
+    number.rem_euclid(96) as usize
+}
+
 /// Weight of the newest day.
 const NEWEST: f32 = 0.3;
 /// Days after which a quarter is believed.
@@ -35,7 +42,7 @@ impl Season {
         if number != under_way {
             if count > 0 {
                 self.quarters.resize(BUCKETS, (0.0, 0));
-                let (mean, days) = &mut self.quarters[under_way.rem_euclid(BUCKETS as i64) as usize];
+                let (mean, days) = &mut self.quarters[bucket(under_way)];
                 let level = (sum / f64::from(count)) as f32;
                 *mean = if *days == 0 { level } else { *mean + NEWEST * (level - *mean) };
                 *days = days.saturating_add(1);
@@ -57,7 +64,7 @@ impl Season {
     fn profile(&self, at: f64) -> Option<f64> {
         let position = at / BUCKET_SECONDS - 0.5;
         let quarter = |number: f64| {
-            let (mean, days) = *self.quarters.get((number as i64).rem_euclid(BUCKETS as i64) as usize)?;
+            let (mean, days) = *self.quarters.get(bucket(number as i64))?;
             (days >= BELIEVED).then_some(f64::from(mean))
         };
         let (before, after) = (quarter(position.floor())?, quarter(position.floor() + 1.0)?);

@@ -46,7 +46,7 @@ impl Mean {
             }
         }
         // A value of this very moment has held for no time yet, and is all there is.
-        let newest = || self.samples.back().filter(|(at, _)| *at == now).map(|(_, value)| (*value, 0.0));
+        let newest = || self.samples.back().filter(|(at, _)| *at >= now).map(|(_, value)| (*value, 0.0));
         if covered > 0.0 { Some((area / covered, covered)) } else { newest() }
     }
 
@@ -64,6 +64,7 @@ impl Mean {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "values that are exact by construction")]
 mod tests {
     use proptest::prelude::*;
 
@@ -73,7 +74,9 @@ mod tests {
 
     fn mean(samples: &[(f64, f64)], span: f64, now: f64) -> Option<(f64, f64)> {
         let mut mean = Mean::default();
-        samples.iter().for_each(|(at, value)| mean.push(*at, *value, span));
+        for (at, value) in samples {
+            mean.push(*at, *value, span);
+        }
         mean.over(span, now, HOLD)
     }
 

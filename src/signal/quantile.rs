@@ -96,7 +96,9 @@ mod tests {
             values in prop::collection::vec(-100_i16..100, 1..80), most in 1_usize..40, quantile in 0.0..1.0_f64,
         ) {
             let mut quantiles = Quantiles::default();
-            values.iter().for_each(|value| quantiles.push(f64::from(*value), most));
+            for value in &values {
+                quantiles.push(f64::from(*value), most);
+            }
             let last: Vec<f64> = values.iter().rev().take(most).map(|value| f64::from(*value)).collect();
             prop_assert_eq!(quantiles.len(), last.len());
             let expected = Data::new(last).quantile(quantile);
@@ -107,7 +109,9 @@ mod tests {
         #[test]
         fn what_was_written_reads_back_the_same(values in prop::collection::vec(-1e3..1e3_f64, 0..40)) {
             let mut quantiles = Quantiles::default();
-            values.iter().for_each(|value| quantiles.push(*value, 30));
+            for value in &values {
+                quantiles.push(*value, 30);
+            }
             let text = serde_json::to_string(&quantiles).unwrap();
             prop_assert_eq!(serde_json::from_str::<Quantiles>(&text).unwrap(), quantiles);
         }

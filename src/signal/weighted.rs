@@ -24,7 +24,9 @@ impl From<Ring> for WeightedQuantiles {
     fn from(Ring(ring): Ring) -> Self {
         let mut quantiles = Self::default();
         let most = ring.len();
-        ring.into_iter().for_each(|(value, weight)| quantiles.push(f64::from(value), f64::from(weight), most));
+        for (value, weight) in ring {
+            quantiles.push(f64::from(value), f64::from(weight), most);
+        }
         quantiles
     }
 }
@@ -103,12 +105,14 @@ mod tests {
             values in prop::collection::vec((-50_i16..50, 1_u8..20), 1..80), most in 1_usize..40, quantile in 0.0..0.999_f64,
         ) {
             let mut quantiles = WeightedQuantiles::default();
-            values.iter().for_each(|(value, weight)| quantiles.push(f64::from(*value), f64::from(*weight), most));
+            for (value, weight) in &values {
+                quantiles.push(f64::from(*value), f64::from(*weight), most);
+            }
             let last: Vec<_> = values.iter().rev().take(most).collect();
             prop_assert_eq!(quantiles.len(), last.len());
             let found = quantiles.at(quantile).unwrap();
             let share = |upto: f64, inclusive: bool| {
-                let counts = |value: f64| value < upto || (inclusive && value == upto);
+                let counts = |value: f64| if inclusive { value <= upto } else { value < upto };
                 let sum = |all: bool| last.iter().filter(|(v, _)| all || counts(f64::from(*v))).map(|(_, w)| f64::from(*w)).sum::<f64>();
                 sum(false) / sum(true)
             };
@@ -118,7 +122,9 @@ mod tests {
         #[test]
         fn what_was_written_reads_back_the_same(values in prop::collection::vec((-1e3..1e3_f64, 0.1..9.0_f64), 0..40)) {
             let mut quantiles = WeightedQuantiles::default();
-            values.iter().for_each(|(value, weight)| quantiles.push(*value, *weight, 30));
+            for (value, weight) in &values {
+                quantiles.push(*value, *weight, 30);
+            }
             let text = serde_json::to_string(&quantiles).unwrap();
             prop_assert_eq!(serde_json::from_str::<WeightedQuantiles>(&text).unwrap(), quantiles);
         }
