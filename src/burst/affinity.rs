@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::Unit;
 
+/// The field of a node affinity that only prefers.
+const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 /// Largest weight of a preferred term (`core/v1` PreferredSchedulingTerm: 1 to 100).
 const MAX_WEIGHT: usize = 100;
 
@@ -43,8 +45,7 @@ pub fn patch(pod: &Value, units: &[Unit]) -> Option<Value> {
     }
     let affinity = &pod["spec"]["affinity"];
     let node = &affinity["nodeAffinity"];
-    let preferred = &node["preferredDuringSchedulingIgnoredDuringExecution"];
-    const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+    let preferred = &node[PREFERRED];
     let operations = if preferred.is_array() {
         let path = format!("/spec/affinity/nodeAffinity/{PREFERRED}/-");
         terms.into_iter().map(|term| json!({"op": "add", "path": path, "value": term})).collect()

@@ -118,8 +118,8 @@ mod tests {
         known.removal_is_near(&deployment(3))
     }
 
-    fn measured(value: f64) -> Reading {
-        Ok(Measured { value, at: Timestamp::UNIX_EPOCH })
+    fn measured(value: f64) -> Measured {
+        Measured { value, at: Timestamp::UNIX_EPOCH }
     }
 
     #[test]
@@ -127,17 +127,17 @@ mod tests {
         for (percent, expected) in
             [(0.0, true), (30.0, true), (33.4, false), (48.0, false), (50.0, false), (90.0, false)]
         {
-            assert_eq!(near(measured(percent), 3, None), expected, "{percent} % on three replicas, target 50");
+            assert_eq!(near(Ok(measured(percent)), 3, None), expected, "{percent} % on three replicas, target 50");
         }
     }
 
     #[test]
     fn a_removal_is_near_when_hpa_or_engine_has_decided_it() {
-        assert!(near(measured(90.0), 2, None));
+        assert!(near(Ok(measured(90.0)), 2, None));
         let advice = |desired| Advice { inference_service: None, desired: Ok(desired), demand: Ok(1.0) };
-        assert!(near(measured(90.0), 3, Some(&advice(Desired::Move(2)))));
-        assert!(!near(measured(90.0), 3, Some(&advice(Desired::Move(4)))));
-        assert!(!near(measured(90.0), 3, Some(&advice(Desired::Hold))));
+        assert!(near(Ok(measured(90.0)), 3, Some(&advice(Desired::Move(2)))));
+        assert!(!near(Ok(measured(90.0)), 3, Some(&advice(Desired::Move(4)))));
+        assert!(!near(Ok(measured(90.0)), 3, Some(&advice(Desired::Hold))));
     }
 
     #[test]

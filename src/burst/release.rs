@@ -44,8 +44,8 @@ pub fn costs(pods: &[Pod], removal_is_near: bool) -> BTreeMap<Arc<str>, i32> {
         return BTreeMap::new();
     }
     let order = order(pods);
-    let last = order.len().saturating_sub(1);
-    order.iter().take(last).zip(1..).map(|(pod, rank)| (Arc::clone(&pod.uid), rank - order.len() as i32)).collect()
+    // From the last one backwards: -1, -2, …
+    order.iter().rev().skip(1).zip(1..).map(|(pod, rank)| (Arc::clone(&pod.uid), -rank)).collect()
 }
 
 /// Costs to write (`Some`) and to take away (`None`), by UID, given what stands there by our hand.

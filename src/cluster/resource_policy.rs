@@ -52,8 +52,8 @@ pub struct InvalidResourcePolicy {
     pub reason: String,
 }
 
-fn invalid(field: impl Into<String>, reason: impl ToString) -> InvalidResourcePolicy {
-    InvalidResourcePolicy { field: field.into(), reason: reason.to_string() }
+fn invalid(field: &str, reason: impl std::fmt::Display) -> InvalidResourcePolicy {
+    InvalidResourcePolicy { field: field.to_owned(), reason: reason.to_string() }
 }
 
 type Others = BTreeMap<String, Value>;

@@ -64,7 +64,6 @@ impl Mean {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "values that are exact by construction")]
 mod tests {
     use proptest::prelude::*;
 

@@ -47,7 +47,6 @@ async fn the_model_of_the_hpa_comes_to_what_the_hpa_comes_to_sync_by_sync() {
     let port = listener.local_addr().unwrap().port();
     let (tls, _) = CertificateFiles { certificate, key }.load(std::future::pending()).unwrap();
     let options = Options::new(prometheus_client::registry::Registry::default(), stage::now);
-    let metrics = options.metrics.clone();
     let app = apiservice::router(Arc::clone(&stage), options);
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async { drop(stopped.await) };

@@ -49,6 +49,8 @@ pub const ONPREM: &str = "onprem";
 pub const SERVICE: &str = "qwen-chat";
 /// KServe's label on a predictor's pods.
 const PREDICTORS: &str = "component=predictor";
+/// Fleets that were started, for the names of their namespaces.
+static FLEETS: AtomicUsize = AtomicUsize::new(0);
 /// How often the exporters are told what the replicas do.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -132,7 +134,6 @@ impl Fleet {
     pub async fn start(plane: &'static ControlPlane, client: &Client, onprem: usize) -> Result<Self, String> {
         // The nodes of the other tests have room for everything.
         kubectl(plane, &["delete", "nodes", "--all"]).await?;
-        static FLEETS: AtomicUsize = AtomicUsize::new(0);
         let exporters = Namespace::new(&format!("gpu-exporters-{}", FLEETS.fetch_add(1, Ordering::Relaxed))).await;
         for i in 0..onprem {
             add_node(client, &format!("onprem-{i}")).await?;

@@ -1,16 +1,10 @@
 //! What happened in one service of the scene, as JSON and as a picture that is read at a glance.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write as _, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
     cluster::{process::target, timeline::Timeline},
@@ -156,6 +150,9 @@ const GAP: f64 = 34.0;
 const COLORS: [(&str, &str); 4] =
     [("on premises", "#2a78d6"), ("cloud", "#e8710a"), ("starting", "#8fb8de"), ("pending", "#c9c9c9")];
 
+/// One of the stacked numbers of a lane.
+type Part = fn(&Sample) -> usize;
+
 /// Four lanes over one axis of time: requests, utilization, replicas by where they are, nodes; decisions as marks.
 fn svg(name: &str, samples: &[Sample], events: &[Event]) -> String {
     let end = samples.last().map_or(1.0, |sample| sample.seconds.max(1.0));
@@ -171,7 +168,7 @@ fn svg(name: &str, samples: &[Sample], events: &[Event]) -> String {
     for (label, color) in COLORS {
         let _ = write!(
             out,
-            r##"<rect x="{key}" y="38" width="10" height="10" fill="{color}"/><text x="{}" y="47">{label}</text>"##,
+            r#"<rect x="{key}" y="38" width="10" height="10" fill="{color}"/><text x="{}" y="47">{label}</text>"#,
             key + 14.0
         );
         key += 110.0;
@@ -184,7 +181,7 @@ fn svg(name: &str, samples: &[Sample], events: &[Event]) -> String {
     let target = top(1) + LANE / 2.0;
     let _ = write!(out, r##"<path d="M{LEFT} {target}H{}" stroke="#999" stroke-dasharray="4 4"/>"##, WIDTH - 20.0);
     line(&mut out, samples, &x, top(1), 100.0, &|sample| sample.utilization);
-    let stacks: [(usize, &str, [fn(&Sample) -> usize; 4]); 2] = [
+    let stacks: [(usize, &str, [Part; 4]); 2] = [
         (2, "replicas", [|s| s.onprem, |s| s.cloud, |s| s.starting, |s| s.pending]),
         (3, "nodes", [|s| s.onprem_nodes, |s| s.cloud_nodes, |_| 0, |_| 0]),
     ];
@@ -201,7 +198,7 @@ fn svg(name: &str, samples: &[Sample], events: &[Event]) -> String {
                     let y = top(at) + LANE * (1.0 - (base + size) / highest);
                     let _ = write!(
                         out,
-                        r##"<rect x="{left:.1}" y="{y:.1}" width="{width:.1}" height="{:.1}" fill="{color}"/>"##,
+                        r#"<rect x="{left:.1}" y="{y:.1}" width="{width:.1}" height="{:.1}" fill="{color}"/>"#,
                         LANE * size / highest
                     );
                 }

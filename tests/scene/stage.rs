@@ -21,7 +21,7 @@ use super::{
 };
 
 /// GPUs that the cloud gives at most.
-pub const CLOUD_GPUS: usize = 64;
+pub const CLOUD_GPUS: usize = 100;
 
 /// Label by which a namespace opts into the webhook.
 const OPT_IN: &str = "tidegate.dev/burst";
@@ -54,6 +54,8 @@ impl Stage {
     /// cloud node.
     pub async fn take(onprem: usize) -> Self {
         static PARTS: OnceCell<Parts> = OnceCell::const_new();
+        static WEBHOOK_PORT: OnceLock<u16> = OnceLock::new();
+        static WEBHOOK: OnceCell<()> = OnceCell::const_new();
         static TURN: Mutex<()> = Mutex::const_new(());
         let turn = TURN.lock().await;
         let plane = shared();
@@ -69,14 +71,12 @@ impl Stage {
             })
             .await;
         let fleet = Fleet::start(plane, &client, onprem).await.unwrap_or_else(|error| panic!("{error}"));
-        static WEBHOOK_PORT: OnceLock<u16> = OnceLock::new();
         let webhook_port = *WEBHOOK_PORT.get_or_init(|| {
             let [port] = free_ports();
             port
         });
         adapter::MORE.get_or_init(|| format!("burst:\n  enabled: true\n  webhookListen: 127.0.0.1:{webhook_port}\n"));
         let adapter = adapter::running().await;
-        static WEBHOOK: OnceCell<()> = OnceCell::const_new();
         WEBHOOK
             .get_or_init(|| async {
                 let webhook = webhook(plane, webhook_port);

@@ -134,7 +134,7 @@ fn the_json_has_the_promised_shape() {
 fn recorded_decisions_are_the_same_or_the_first_other_one_fails() {
     let begin = record::Line::Begin {
         version: record::VERSION,
-        service: "prod/chat".to_owned(),
+        service: "prod/chat".into(),
         state: Box::default(),
         policy: Box::default(),
     };
