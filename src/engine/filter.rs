@@ -14,7 +14,7 @@ use crate::signal::Mean;
 /// Window of the level, seconds.
 pub const LEVEL_SECONDS: f64 = 60.0;
 /// Window of peaks, seconds: the usual scrape interval, the shortest that every pod's page fills.
-pub const PEAK_SECONDS: f64 = 10.0;
+pub const PEAK_SECONDS: f64 = 15.0;
 /// A sample counts for at most so long; what was not measured for longer is a hole.
 pub const HOLD_SECONDS: f64 = 30.0;
 

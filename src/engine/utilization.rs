@@ -6,8 +6,8 @@
 //! if it has a floor, about 0 if it is flat, above 0 if it falls with load (R16). The median over the last experiments is
 //! used: demand also moves by itself meanwhile, up about as often as down. To first order load is then
 //! `(u − u₀) / (target − u₀)` with `u₀ = (1 + e) · target`: at the target it is 1 whatever was learned, so that learning
-//! changes how far one step goes, not where it ends. If the map is flat or falls, nothing can be learned from it; then load
-//! is `u / target`, as the HPA has it, and the status says that utilization cannot tell.
+//! changes how far one step goes, not where it ends. Until enough was seen, and if the map turns out flat or falling, load is
+//! `u / target`, as the HPA has it, and the status says that utilization cannot tell.
 
 use std::sync::Arc;
 
@@ -36,15 +36,12 @@ const MOST: f64 = 1.5;
 #[serde(rename_all = "camelCase", default)]
 pub struct Map {
     elasticity: Quantiles,
-    #[serde(skip)]
     recent: Mean,
-    #[serde(skip)]
     ready: u32,
-    #[serde(skip)]
     experiment: Option<Experiment>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Experiment {
     since: f64,
     replicas: u32,
@@ -94,7 +91,15 @@ impl Map {
     /// Why utilization does not tell how much load there is, if it does not.
     #[must_use]
     pub fn cannot_tell(&self) -> Option<Arc<str>> {
-        let median = self.median().filter(|median| *median > FLAT)?;
+        let Some(median) = self.median() else {
+            let seen = self.elasticity.len();
+            return Some(
+                format!("how it follows load is not known yet, from {seen} of {NEEDED} changes of the replicas").into(),
+            );
+        };
+        if median <= FLAT {
+            return None;
+        }
         let what = if median > -FLAT { "it fell" } else { "it stayed" };
         let text =
             format!("{what} when load on each replica rose, in {} changes of the replicas", self.elasticity.len());
@@ -125,7 +130,7 @@ mod tests {
     fn nothing_learned_is_proportional_as_the_hpa_has_it() {
         let map = Map::default();
         assert_eq!([0.0, 35.0, 70.0].map(|u| map.load(u, 70.0)), [0.0, 0.5, 1.0]);
-        assert_eq!(map.cannot_tell(), None);
+        assert!(map.cannot_tell().is_some_and(|why| why.starts_with("how it follows load is not known yet")));
     }
 
     #[test]

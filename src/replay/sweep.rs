@@ -133,7 +133,9 @@ fn ranked(mut points: Vec<Point>, bound: f64) -> Sweep {
         best = best.max(point.slo_attainment);
     }
     let cheapest = points.iter().position(|point| point.slo_attainment_min >= bound);
-    let most = (0..points.len()).max_by(|a, b| points[*a].slo_attainment_min.total_cmp(&points[*b].slo_attainment_min));
+    // The first of those that attain most: they are in the order of cost.
+    let most =
+        (0..points.len()).rev().max_by(|a, b| points[*a].slo_attainment_min.total_cmp(&points[*b].slo_attainment_min));
     Sweep { suggested: cheapest.or(most).unwrap_or(0), keeps: cheapest.is_some(), points }
 }
 
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn if_nothing_keeps_the_bound_what_attains_most_is_suggested_and_said_not_to() {
-        let sweep = ranked(points(&[(10.0, 0.9), (20.0, 0.95), (30.0, 0.94)]), 0.99);
+        let sweep = ranked(points(&[(10.0, 0.9), (20.0, 0.95), (30.0, 0.94), (40.0, 0.95)]), 0.99);
         assert_eq!((sweep.suggested, sweep.keeps), (1, false));
     }
 

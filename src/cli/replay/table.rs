@@ -171,8 +171,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
     let width = |i: usize| rows.iter().map(|row| cell(row, i).chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
-    let right: Vec<bool> =
-        (0..columns).map(|i| rows.iter().skip(1).any(|row| number(&cell(row, i)) && i > 1)).collect();
+    let right: Vec<bool> = (0..columns).map(|i| rows.iter().skip(1).all(|row| number(&cell(row, i)))).collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
