@@ -228,8 +228,8 @@ impl Reporter {
             // An event that is lost is lost: the status says the same.
             match tokio::time::timeout(TIMEOUT, events.create(&PostParams::default(), &event)).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => debug!(policy = %policy.key.name, %error, "an event cannot be written"),
-                Err(_) => debug!(policy = %policy.key.name, "an event was not answered"),
+                Ok(Err(error)) => warn!(policy = %policy.key.name, %error, "an event cannot be written"),
+                Err(_) => warn!(policy = %policy.key.name, "an event was not answered"),
             }
         }
         (uid, wrote, kept, failed)

@@ -18,8 +18,9 @@ pub const SWALLOWS_FROM: u32 = 10;
 const NAME: usize = 253;
 /// The HPA's longest period for its rates is 30 minutes; the shortest limits least.
 const PERIOD_SECONDS: u32 = 1;
-/// More than any HPA may have: no limit.
-const ANY: u32 = i32::MAX as u32;
+/// As many as a policy may allow: no limit. Not more: the controller adds it to the replicas in 32 bits, and an overflow would
+/// hold the HPA for good (seen with Kubernetes 1.36).
+const ANY: u32 = 10_000;
 
 /// What the HPA is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]

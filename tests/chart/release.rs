@@ -62,6 +62,14 @@ apiVersion: v1
 kind: Pod
 metadata: {name: qwen-chat-0, namespace: models, labels: {app: qwen}}
 spec: {nodeName: gpu-0, containers: [{name: kserve-container, image: vllm, resources: {limits: {nvidia.com/gpu: 1}}}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: qwen-chat, namespace: models}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: qwen}}
+  template: {metadata: {labels: {app: qwen}}, spec: {containers: [{name: kserve-container, image: vllm}]}}
 ";
 
 /// The API server to which releases go, one at a time: the objects of cluster scope exist once.
@@ -150,7 +158,7 @@ impl Release {
     pub fn helm(&self, verb: &str, more: &[&str]) -> Result<String, String> {
         let url = self.exporter.url();
         let values =
-            file(&format!("config: {{scrape: {{interval: 1s, discover: [], urls: [{{url: '{url}', node: gpu-0}}]}}}}"));
+            file(&format!("config: {{scrape: {{interval: 1s, discover: [], urls: [{{url: '{url}', node: gpu-0}}]}}, control: {{tick: 500ms, lease: {{duration: 5s}}}}}}"));
         let flags = [verb, RELEASE, &chart(), "--namespace", RELEASE, "--values", &values.display().to_string()];
         let create: &[&str] = if verb == "install" { &["--create-namespace"] } else { &[] };
         let outcome = helm(Some(&self.stage.administrator()), &[&flags, create, more].concat());

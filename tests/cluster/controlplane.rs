@@ -110,11 +110,11 @@ impl ControlPlane {
         .await
         .map_err(|error| format!("{error}\n{}", plane.tails(20)))?;
         kubectl::create(&plane, include_str!("inferenceservice_crd.yaml")).await?;
-        kubectl::create(&plane, include_str!("../../deploy/crds/scalingpolicy.yaml")).await?;
         if extent == Extent::ApiServer {
             return Ok(plane);
         }
         // Before the controllers: they look but twice a minute for kinds that they did not find.
+        kubectl::create(&plane, include_str!("../../deploy/crds/scalingpolicy.yaml")).await?;
         kubectl::create(&plane, include_str!("fleet_crd.yaml")).await?;
         plane.run("kube-controller-manager", &parts::kube_controller_manager(&folder, ports))?;
         plane.run("kube-scheduler", &parts::kube_scheduler(&folder, ports))?;

@@ -9,34 +9,36 @@ use tidegate::{policy::hpa::Follower, sim::exporter::Fault};
 use super::{
     account, adapter,
     kwok::MODEL_LOAD,
+    model_servers::{ModelServers, served_deployment},
     namespace::Namespace,
     policies::{self, advice, condition, create, leader, policy, status},
     timeline::Timeline,
     wait::eventually,
-    workload::{DEPLOYMENT, HPA_WOULD_HAVE_ACTED, Load, Workload, deployment},
+    workload::{DEPLOYMENT, HPA_WOULD_HAVE_ACTED, Load, Workload},
 };
 
 /// Time that a model takes to load.
 const LOAD_SECONDS: u64 = 8;
-/// Utilization at which a replica is as busy as it should be.
-const TARGET: u32 = 40;
-/// One replica's worth, and one that needs three: 95 / 40 = 2.4. A single pod can still say it.
-const CALM: Load = Load::Shared(15.0);
+/// Requests under way: what one replica serves, and what takes three. One replica's own queue tells it.
+const CALM: u64 = 6;
 /// See [`CALM`].
-const BUSY: Load = Load::Shared(95.0);
+const BUSY: u64 = 80;
 /// Window and cooldown of removals, short enough for a test.
 const WINDOW_SECONDS: u64 = 10;
 
-/// The workload with one replica and a slow model.
-async fn start(namespace: &Namespace) -> Workload<'_> {
-    let mut slow = deployment(1);
+/// One replica of a model server that takes its time to load.
+async fn start(namespace: &Namespace) -> (Workload<'_>, ModelServers) {
+    let mut slow = served_deployment(1);
     slow["spec"]["template"]["metadata"]["annotations"] = json!({MODEL_LOAD: format!("{LOAD_SECONDS}s")});
-    Workload::deploy_as(namespace, slow, 1, 1, CALM).await.unwrap()
+    let workload = Workload::deploy_as(namespace, slow, 1, 1, Load::Each(40.0)).await.unwrap();
+    let servers = ModelServers::follow(namespace, 0);
+    servers.share(CALM);
+    (workload, servers)
 }
 
 fn spec(mode: &str, cooldown_seconds: u64) -> Value {
     json!({
-        "mode": mode, "maxReplicas": 3, "targetUtilization": TARGET, "signals": {"use": "Utilization"},
+        "mode": mode, "maxReplicas": 3, "signals": {"use": "Queue"},
         "behavior": {"scaleDown": {
             "window": format!("{WINDOW_SECONDS}s"), "cooldown": format!("{cooldown_seconds}s"), "maxStep": 2,
         }},
@@ -63,20 +65,20 @@ fn knows(status: &Value) -> bool {
 }
 
 /// One rise is one addition, though the new replicas take longer to load than several decisions; one fall brings it back.
-async fn up_and_down(namespace: &Namespace, workload: &Workload<'_>, timeline: &Timeline) {
+async fn up_and_down(namespace: &Namespace, servers: &ModelServers, timeline: &Timeline) {
     status(namespace, "llm", "demand to be known", knows).await;
     timeline
         .holds("one replica while there is little to do", Duration::from_secs(3), |m| m.replicas == 1)
         .await
         .unwrap();
-    workload.set_load(BUSY);
+    servers.share(BUSY);
     timeline.until("three replicas to be asked for", |m| m.replicas == 3).await.unwrap();
     timeline.until("three ready replicas", |m| m.ready == 3).await.unwrap();
     timeline.holds("three while the load lasts", HPA_WOULD_HAVE_ACTED, |m| m.replicas == 3).await.unwrap();
     assert_eq!(timeline.steps(), [1, 3], "one rise, one addition:\n{timeline}");
     let busy = status(namespace, "llm", "the status at peak", |status| status["readyReplicas"] == 3).await;
     assert_eq!(busy["desiredReplicas"], 3, "{busy}");
-    workload.set_load(CALM);
+    servers.share(CALM);
     timeline.until("one replica after the load", |m| m.replicas == 1 && m.ready == 1).await.unwrap();
     timeline.holds("one replica after it", HPA_WOULD_HAVE_ACTED, |m| m.replicas == 1).await.unwrap();
     let steps = timeline.steps();
@@ -87,11 +89,11 @@ async fn up_and_down(namespace: &Namespace, workload: &Workload<'_>, timeline: &
 async fn acting_it_goes_from_1_to_3_and_back_with_one_addition_for_one_rise() {
     let _adapter = adapter::running().await;
     let namespace = Namespace::new("engine-act").await;
-    let workload = start(&namespace).await;
+    let (workload, servers) = start(&namespace).await;
     let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, "none");
     create(&namespace, &policy("llm", &spec("Act", 5))).await.unwrap();
-    up_and_down(&namespace, &workload, &timeline).await;
-    drop(workload);
+    up_and_down(&namespace, &servers, &timeline).await;
+    drop((workload, servers));
     namespace.finish().await;
 }
 
@@ -99,14 +101,14 @@ async fn acting_it_goes_from_1_to_3_and_back_with_one_addition_for_one_rise() {
 async fn a_real_hpa_that_follows_the_advice_goes_from_1_to_3_and_back_with_one_addition_for_one_rise() {
     let _adapter = adapter::running().await;
     let namespace = Namespace::new("engine-advise").await;
-    let workload = start(&namespace).await;
+    let (workload, servers) = start(&namespace).await;
     create(&namespace, &policy("llm", &spec("Advise", 5))).await.unwrap();
     status(&namespace, "llm", "demand to be known", knows).await;
     let hpa = follow(&namespace).await;
     let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, &hpa);
     timeline.until("the HPA to read the advice", |m| m.active).await.unwrap();
-    up_and_down(&namespace, &workload, &timeline).await;
-    drop(workload);
+    up_and_down(&namespace, &servers, &timeline).await;
+    drop((workload, servers));
     namespace.finish().await;
 }
 
@@ -114,14 +116,14 @@ async fn a_real_hpa_that_follows_the_advice_goes_from_1_to_3_and_back_with_one_a
 async fn unknown_at_peak_holds_and_says_why_to_the_hpa_and_in_the_status() {
     let _adapter = adapter::running().await;
     let namespace = Namespace::new("engine-unknown").await;
-    let workload = start(&namespace).await;
+    let (workload, servers) = start(&namespace).await;
     create(&namespace, &policy("llm", &spec("Advise", 5))).await.unwrap();
     status(&namespace, "llm", "demand to be known", knows).await;
     let hpa = follow(&namespace).await;
     let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, &hpa);
-    workload.set_load(BUSY);
+    servers.share(BUSY);
     timeline.until("three ready replicas", |m| m.ready == 3).await.unwrap();
-    workload.set_fault(Fault::Dead);
+    servers.set_fault(Fault::Dead);
     let unknown = |status: &Value| condition(status, "Unknown") == "True because Unknown";
     status(&namespace, "llm", "demand to be unknown", unknown).await;
     let why = eventually("the advice to be withdrawn", async || match advice(&namespace, DEPLOYMENT).await {
@@ -129,14 +131,14 @@ async fn unknown_at_peak_holds_and_says_why_to_the_hpa_and_in_the_status() {
         other => Err(format!("{other:?}")),
     })
     .await;
-    assert!(why.contains("last measured") || why.contains("no exporter"), "{why}");
+    assert!(why.contains("last measured") || why.contains("model server"), "{why}");
     timeline.until("the HPA to say that it does not know", |m| !m.active).await.unwrap();
     // Calm by now, but nobody can know.
-    workload.set_load(CALM);
+    servers.share(CALM);
     timeline.holds("three replicas while nothing is known", HPA_WOULD_HAVE_ACTED, |m| m.replicas == 3).await.unwrap();
-    workload.set_fault(Fault::None);
+    servers.set_fault(Fault::None);
     timeline.until("one replica once it is known", |m| m.replicas == 1).await.unwrap();
-    drop(workload);
+    drop((workload, servers));
     namespace.finish().await;
 }
 
@@ -145,7 +147,7 @@ async fn a_leader_that_is_killed_while_it_decides_is_followed_by_the_other_witho
     let exclusive = adapter::exclusive().await;
     let adapter = exclusive.adapter;
     let namespace = Namespace::new("engine-leader").await;
-    let workload = start(&namespace).await;
+    let (workload, servers) = start(&namespace).await;
     let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, "none");
     create(&namespace, &policy("llm", &spec("Act", 5))).await.unwrap();
     status(&namespace, "llm", "demand to be known", knows).await;
@@ -153,7 +155,7 @@ async fn a_leader_that_is_killed_while_it_decides_is_followed_by_the_other_witho
     let companion = adapter.companion().unwrap();
     // The second has measured for as long as it needs to, before the first dies.
     tokio::time::sleep(Duration::from_secs(WINDOW_SECONDS)).await;
-    workload.set_load(BUSY);
+    servers.share(BUSY);
     tokio::time::sleep(Duration::from_millis(1200)).await;
     adapter.kill();
     timeline.until("three replicas to be asked for", |m| m.replicas == 3).await.unwrap();
@@ -171,7 +173,7 @@ async fn a_leader_that_is_killed_while_it_decides_is_followed_by_the_other_witho
     assert_eq!(leader(&namespace.client).await, Ok(second));
     timeline.holds("three with both", Duration::from_secs(4), |m| m.replicas == 3).await.unwrap();
     drop(companion);
-    drop(workload);
+    drop((workload, servers));
     namespace.finish().await;
 }
 
@@ -183,11 +185,11 @@ async fn a_restart_in_a_cooldown_does_not_shorten_it() {
     let exclusive = adapter::exclusive().await;
     let adapter = exclusive.adapter;
     let namespace = Namespace::new("engine-restart").await;
-    let workload = start(&namespace).await;
+    let (workload, servers) = start(&namespace).await;
     let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, "none");
     create(&namespace, &policy("llm", &spec("Act", COOLDOWN_SECONDS))).await.unwrap();
     status(&namespace, "llm", "demand to be known", knows).await;
-    workload.set_load(BUSY);
+    servers.share(BUSY);
     let up = timeline.until("three replicas to be asked for", |m| m.replicas == 3).await.unwrap();
     timeline.until("three ready replicas", |m| m.ready == 3).await.unwrap();
     let config_maps = namespace.client.clone();
@@ -198,13 +200,13 @@ async fn a_restart_in_a_cooldown_does_not_shorten_it() {
     })
     .await;
     adapter.kill();
-    workload.set_load(CALM);
+    servers.share(CALM);
     adapter.start().unwrap();
     adapter.available(&namespace.client).await.unwrap();
     let down = timeline.until("fewer replicas", |m| m.replicas < 3).await.unwrap();
     let waited = down.at.saturating_sub(up.at).as_secs_f64();
     // The engine's times are those of its ticks.
     assert!(waited >= COOLDOWN_SECONDS as f64 - 1.0, "after {waited} s:\n{timeline}");
-    drop(workload);
+    drop((workload, servers));
     namespace.finish().await;
 }

@@ -25,6 +25,9 @@ use super::{
     workload::{SELECTOR, deployment, is_ready},
 };
 
+/// Requests that a server runs at once.
+const PLACES: u64 = 32;
+
 /// The Deployment whose pods have servers.
 pub fn served_deployment(replicas: i32) -> Value {
     let mut deployment = deployment(replicas);
@@ -39,8 +42,12 @@ pub struct ModelServers {
 }
 
 struct Scene {
+    /// Running requests of each pod.
+    running: u64,
     /// Waiting requests, spread over all pods.
     waiting: u64,
+    /// All requests, where the pods share them: as many run in each as it has [`PLACES`], and the rest waits.
+    shared: Option<u64>,
     fault: Fault,
     servers: BTreeMap<String, ModelServer>,
 }
@@ -48,7 +55,13 @@ struct Scene {
 impl ModelServers {
     /// Starts a server for each pod of the workload that is or becomes ready.
     pub fn follow(namespace: &Namespace, waiting: u64) -> Self {
-        let scene = Arc::new(Mutex::new(Scene { waiting, fault: Fault::None, servers: BTreeMap::new() }));
+        let scene = Arc::new(Mutex::new(Scene {
+            running: 64,
+            waiting,
+            shared: None,
+            fault: Fault::None,
+            servers: BTreeMap::new(),
+        }));
         let follow = tokio::spawn(follow(namespace.api(), Arc::clone(&scene)));
         Self { scene, follow }
     }
@@ -57,6 +70,13 @@ impl ModelServers {
     pub fn set_waiting(&self, waiting: u64) {
         let mut scene = self.scene.lock();
         scene.waiting = waiting;
+        scene.show();
+    }
+
+    /// So many requests, shared by the pods.
+    pub fn share(&self, requests: u64) {
+        let mut scene = self.scene.lock();
+        scene.shared = Some(requests);
         scene.show();
     }
 
@@ -75,11 +95,15 @@ impl Drop for ModelServers {
 }
 
 impl Scene {
-    fn show(&self) {
+    fn show(&mut self) {
         let pods = self.servers.len().max(1) as u64;
+        if let Some(requests) = self.shared {
+            self.running = (requests / pods).min(PLACES);
+            self.waiting = requests.saturating_sub(PLACES * pods);
+        }
         for (server, ordinal) in self.servers.values().zip(0..) {
             let share = self.waiting / pods + u64::from(ordinal < self.waiting % pods);
-            server.change(|vllm| (vllm.waiting, vllm.running, vllm.kv_cache) = (share, 64, 0.3));
+            server.change(|vllm| (vllm.waiting, vllm.running, vllm.kv_cache) = (share, self.running, 0.3));
             if server.fault() != self.fault {
                 server.set_fault(self.fault);
             }
