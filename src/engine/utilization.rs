@@ -6,8 +6,9 @@
 //! if it has a floor, about 0 if it is flat, above 0 if it falls with load (R16). The median over the last experiments is
 //! used: demand also moves by itself meanwhile, up about as often as down. To first order load is then
 //! `(u − u₀) / (target − u₀)` with `u₀ = (1 + e) · target`: at the target it is 1 whatever was learned, so that learning
-//! changes how far one step goes, not where it ends. Until enough was seen, and if the map turns out flat or falling, load is
-//! `u / target`, as the HPA has it, and the status says that utilization cannot tell.
+//! changes how far one step goes, not where it ends. Until enough was seen, load is `u / target` as the HPA has it; if
+//! the map turns out flat or falling, so it stays, with a target of at most [`CAREFUL_TARGET`]. In both cases the status says
+//! that utilization cannot tell.
 
 use std::sync::Arc;
 
@@ -25,11 +26,13 @@ const SETTLING: f64 = 30.0;
 const HOLD: f64 = 30.0;
 /// An elasticity above this is as good as none.
 const FLAT: f64 = -0.1;
+/// The highest target, percent, where utilization was found not to tell load: that of the recipe which people run today
+/// (`arena serve kserve --scale-target=50`), so that who changes over is not worse off.
+pub const CAREFUL_TARGET: f64 = 50.0;
 /// The floor is at most this share of the target: beyond it, noise would be taken for load.
 const HIGHEST_FLOOR: f64 = 0.7;
-/// Utilization over the target that counts at most, as load of one replica: as much as the HPA's arithmetic can say
-/// (100 % over the target), and no less than a target of 70 needs.
-const MOST: f64 = 1.5;
+/// The most that one replica's utilization can say of load: 100 % against the careful target.
+const MOST: f64 = 2.0;
 
 /// What is learned of the map, and the experiment under way.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -83,8 +86,11 @@ impl Map {
     /// Load of a replica that reads so many percent.
     #[must_use]
     pub fn load(&self, utilization: f64, target: f64) -> f64 {
-        let floor = self.median().filter(|median| *median <= FLAT).map_or(0.0, |median| (1.0 + median).max(0.0));
-        let floor = floor.min(HIGHEST_FLOOR) * target;
+        let (floor, target) = match self.median() {
+            None => (0.0, target),
+            Some(median) if median > FLAT => (0.0, target.min(CAREFUL_TARGET)),
+            Some(median) => ((1.0 + median).clamp(0.0, HIGHEST_FLOOR) * target, target),
+        };
         ((utilization - floor) / (target - floor)).clamp(0.0, MOST)
     }
 
@@ -149,7 +155,7 @@ mod tests {
         assert!(flat.cannot_tell().is_some_and(|why| why.contains("stayed")));
         let falling = taught(|load| 75.0 - 40.0 * load);
         assert!(falling.cannot_tell().is_some_and(|why| why.contains("fell")));
-        assert_eq!(falling.load(35.0, 70.0), 0.5);
+        assert_eq!((falling.load(25.0, 70.0), falling.load(20.0, 40.0)), (0.5, 0.5));
     }
 
     #[test]
