@@ -157,8 +157,9 @@ impl Release {
     /// `helm install` or `helm upgrade` with these values.
     pub fn helm(&self, verb: &str, more: &[&str]) -> Result<String, String> {
         let url = self.exporter.url();
-        let values =
-            file(&format!("config: {{scrape: {{interval: 1s, discover: [], urls: [{{url: '{url}', node: gpu-0}}]}}, control: {{tick: 500ms, lease: {{duration: 5s}}}}}}"));
+        let values = file(&format!(
+            "config: {{scrape: {{interval: 1s, discover: [], urls: [{{url: '{url}', node: gpu-0}}]}}, control: {{tick: 500ms, lease: {{duration: 5s}}}}}}"
+        ));
         let flags = [verb, RELEASE, &chart(), "--namespace", RELEASE, "--values", &values.display().to_string()];
         let create: &[&str] = if verb == "install" { &["--create-namespace"] } else { &[] };
         let outcome = helm(Some(&self.stage.administrator()), &[&flags, create, more].concat());

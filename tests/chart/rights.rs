@@ -6,8 +6,8 @@
 use std::{collections::BTreeSet, fs};
 
 use k8s_openapi::api::{
-    core::v1::ConfigMap,
     authorization::v1::SubjectAccessReview,
+    core::v1::ConfigMap,
     rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding},
 };
 use kube::{
