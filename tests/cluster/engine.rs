@@ -22,7 +22,7 @@ const LOAD_SECONDS: u64 = 8;
 /// Requests under way: what one replica serves, and what takes three. One replica's own queue tells it.
 const CALM: u64 = 6;
 /// See [`CALM`].
-const BUSY: u64 = 80;
+const BUSY: u64 = 96;
 /// Window and cooldown of removals, short enough for a test.
 const WINDOW_SECONDS: u64 = 10;
 
@@ -131,7 +131,7 @@ async fn unknown_at_peak_holds_and_says_why_to_the_hpa_and_in_the_status() {
         other => Err(format!("{other:?}")),
     })
     .await;
-    assert!(why.contains("last measured") || why.contains("model server"), "{why}");
+    assert!(why.contains("none of the 3 ready pods has a fresh value"), "{why}");
     timeline.until("the HPA to say that it does not know", |m| !m.active).await.unwrap();
     // Calm by now, but nobody can know.
     servers.share(CALM);
@@ -165,7 +165,8 @@ async fn a_leader_that_is_killed_while_it_decides_is_followed_by_the_other_witho
         if holder == first { Err(holder) } else { Ok(holder) }
     })
     .await;
-    timeline.holds("three and no more moves", HPA_WOULD_HAVE_ACTED, |m| m.replicas == 3).await.unwrap();
+    let held = timeline.holds("three and no more moves", HPA_WOULD_HAVE_ACTED, |m| m.replicas == 3).await;
+    held.unwrap_or_else(|error| panic!("{error}\n--- companion\n{}", companion.tail(40)));
     assert_eq!(timeline.steps(), [1, 3], "{timeline}");
     // The one that comes back finds the Lease held, and everything as it should be.
     adapter.start().unwrap();
@@ -204,7 +205,11 @@ async fn a_restart_in_a_cooldown_does_not_shorten_it() {
     adapter.start().unwrap();
     adapter.available(&namespace.client).await.unwrap();
     let down = timeline.until("fewer replicas", |m| m.replicas < 3).await.unwrap();
+<<<<<<< HEAD
     let waited = down.at.saturating_sub(up.at).as_secs_f64();
+=======
+    let waited = down.at.as_secs_f64() - up.at.as_secs_f64();
+>>>>>>> control
     // The engine's times are those of its ticks.
     assert!(waited >= COOLDOWN_SECONDS as f64 - 1.0, "after {waited} s:\n{timeline}");
     drop((workload, servers));
