@@ -40,6 +40,7 @@ use tokio::{
 };
 
 use crate::{
+    burst,
     clock::Clock,
     cluster::{self, Index, Kind},
     config::{Config, Group, Scrape, Serve},
@@ -175,14 +176,19 @@ pub async fn run(
     client: kube::Client,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AdapterError> {
-    let Config { scrape, vocabulary, aggregate, serve, control, telemetry } = settings;
+    let Config { scrape, vocabulary, aggregate, serve, burst: order, control, telemetry } = settings;
     let api_listener = bind("serve.listen", serve.listen).await?;
     let telemetry_listener = bind("telemetry.listen", telemetry.listen).await?;
+    let webhook_listener = match order.webhook_listen {
+        Some(address) => Some(bind("burst.webhookListen", address).await?),
+        None => None,
+    };
 
     let clock = Clock::start();
     let vocabulary = Arc::new(Vocabulary::new(&vocabulary)?);
     let decided: &[Kind] = if control.enabled { &Kind::DECIDED } else { &[] };
-    let kinds = [&Kind::MEASURED, decided].concat();
+    let ordered: &[Kind] = if order.enabled { &Kind::ORDERED } else { &[] };
+    let kinds = [&Kind::MEASURED, decided, ordered].concat();
     let index = Arc::new(Index::new(&aggregate, &kinds));
     let store = Arc::new(Store::new());
     let publisher = Arc::new(Publisher::new(Arc::clone(&vocabulary), clock));
@@ -216,9 +222,22 @@ pub async fn run(
 
     // Deciding.
     let mut registry = Registry::default();
+    let honours = Arc::new(OnceLock::new());
     if control.enabled {
         let namespace = &serve.service_namespace;
         let control = Control::new(&control, scrape.clone(), namespace, &client, Arc::clone(&publisher), clock)?;
+        if order.enabled {
+            let controller = burst::controller::Controller {
+                client: client.clone(),
+                publisher: Arc::clone(&publisher),
+                scrape: scrape.clone(),
+                scheduler: order.scheduler,
+                honours: Arc::clone(&honours),
+                leadership: control.leadership(),
+                clock,
+            };
+            tasks.spawn_quiet("release order", controller.run(tasks.stopped()));
+        }
         let Control { election, ticker, actor, reporter, rounds, shown } = control;
         registry.register_collector(Box::new(shown));
         tasks.spawn_quiet("lease", election.run(tasks.stopped()));
@@ -248,6 +267,11 @@ pub async fn run(
     options.checks.push(Check::ready("measured", move || probe()));
     let (registry, metrics) = (Arc::clone(&options.registry), options.metrics.clone());
     let tls = certificate(&serve, &client, &mut tasks).await?;
+    if let Some(listener) = webhook_listener {
+        let app = burst::webhook::routes(Arc::clone(&publisher), honours);
+        let serving = apiservice::serve(listener, tls.clone(), app, None, Limits::default(), tasks.stopped());
+        tasks.spawn("admission webhook", serving);
+    }
     let authenticator = Arc::new(Authenticator::new(trust, Some(client.clone())));
     let authorizer = Arc::new(Authorizer::new(client.clone()));
     tasks.spawn_quiet("owners", until(tasks.stopped(), tell_owners(client, serve.clone())));

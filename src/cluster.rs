@@ -9,6 +9,7 @@
 pub mod decode;
 pub mod index;
 pub mod kind;
+pub mod resource_policy;
 pub mod resources;
 pub mod services;
 pub mod view;
@@ -16,6 +17,7 @@ pub mod watch;
 
 pub use index::Index;
 pub use kind::{Kind, Scope};
+pub use resource_policy::{ResourcePolicy, Unit};
 pub use resources::Resources;
 pub use services::Service;
 pub use view::{

@@ -24,6 +24,8 @@ pub struct Config {
     pub aggregate: Aggregate,
     /// The metrics APIs.
     pub serve: Serve,
+    /// Which pools replicas fill, and which replica goes first.
+    pub burst: Burst,
     /// Deciding, by ScalingPolicies.
     pub control: Control,
     /// Logs and our own metrics.
@@ -325,6 +327,32 @@ pub struct Passthrough {
     /// Token with which we ask it; our service account's by default.
     #[serde(default)]
     pub bearer_token_file: Option<PathBuf>,
+}
+
+/// The order of pools (R19).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Burst {
+    /// Whether pods are written to: preferred affinity by the webhook, deletion costs while a removal is near.
+    pub enabled: bool,
+    /// Whether the cluster's own scheduler honours ResourcePolicies: then nothing is written to pods.
+    pub scheduler: Scheduler,
+    /// Address of the admission webhook that lets new pods prefer their pools in order, with the certificate of the
+    /// metrics APIs. Left out: none.
+    pub webhook_listen: Option<SocketAddr>,
+}
+
+/// Who honours ResourcePolicies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheduler {
+    /// Told by the cluster's version: Alibaba's schedulers do.
+    #[default]
+    Auto,
+    /// The scheduler does.
+    Honours,
+    /// The scheduler does not: Tidegate does.
+    Ignores,
 }
 
 /// Deciding how many replicas there should be. Without the CRD of ScalingPolicies there is advice for services whose HPA

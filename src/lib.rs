@@ -14,6 +14,7 @@
 pub mod adapter;
 pub mod agent;
 pub mod attribution;
+pub mod burst;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

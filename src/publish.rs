@@ -151,6 +151,12 @@ impl Publisher {
         Self { current: ArcSwap::from_pointee(nothing), decided: ArcSwapOption::empty(), clock }
     }
 
+    /// The engine's last advice; `None` where nothing is decided.
+    #[must_use]
+    pub fn decided(&self) -> Option<Arc<Decided>> {
+        self.decided.load_full()
+    }
+
     /// Replaces the snapshot. Queries that are under way finish with the one they began with.
     pub fn publish(&self, snapshot: Snapshot) {
         self.current.store(Arc::new(snapshot));

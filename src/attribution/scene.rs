@@ -143,6 +143,7 @@ impl Scene {
             labels: [].into(),
             selector: format!("app=isvc.{name}").parse().unwrap(),
             replicas: 1,
+            template_labels: [].into(),
             inference_service,
             requests: gpus(1, 1),
         };
@@ -172,6 +173,7 @@ impl Scene {
             ready_since: Some(ago(3500)),
             gpus,
             requests: self::gpus(gpus, 1),
+            deletion_cost: None,
             page: PageHint::default(),
         };
         self.view.pods.insert(key(name), Arc::new(pod));

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
-    Kind,
+    Kind, ResourcePolicy,
     view::{
         Autoscaler, CoreService, Deployment, InferenceService, Labels, Node, ObjectKey, Pod, ScaledObject,
         ScalingPolicy,
@@ -44,6 +44,10 @@ pub enum Object {
     ScalingPolicy(Box<ScalingPolicy>),
     /// A KEDA ScaledObject.
     ScaledObject(ScaledObject),
+    /// Alibaba's ResourcePolicy.
+    ResourcePolicy(ResourcePolicy),
+    /// scheduler-plugins' ResourcePolicy.
+    PluginResourcePolicy(ResourcePolicy),
 }
 
 impl Object {
@@ -59,6 +63,7 @@ impl Object {
             Self::Autoscaler(object) => object.key.clone(),
             Self::ScalingPolicy(object) => object.key.clone(),
             Self::ScaledObject(object) => object.key.clone(),
+            Self::ResourcePolicy(object) | Self::PluginResourcePolicy(object) => object.key.clone(),
         }
     }
 }
@@ -108,8 +113,14 @@ pub fn object(kind: Kind, json: &str, gpu_resources: &[String]) -> Result<Object
             .and_then(scaling_policy::Wire::decode)
             .map(|policy| Object::ScalingPolicy(Box::new(policy))),
         Kind::ScaledObjects => wire::<scaled_object::Wire>(json).map(|wire| Object::ScaledObject(wire.decode())),
+        Kind::ResourcePolicies => resource_policy(json).map(Object::ResourcePolicy),
+        Kind::PluginResourcePolicies => resource_policy(json).map(Object::PluginResourcePolicy),
     }
     .map_err(|reason| Undecodable { kind, key: key(json).ok(), reason })
+}
+
+fn resource_policy(json: &str) -> Result<ResourcePolicy, String> {
+    ResourcePolicy::from_json(json).map_err(|error| error.to_string())
 }
 
 fn wire<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {

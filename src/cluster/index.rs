@@ -170,6 +170,8 @@ impl Index {
             Kind::Autoscalers => view.autoscalers.len(),
             Kind::ScalingPolicies => view.policies.len(),
             Kind::ScaledObjects => view.scaled_objects.len(),
+            Kind::ResourcePolicies => view.resource_policies.len(),
+            Kind::PluginResourcePolicies => view.plugin_resource_policies.len(),
         }
     }
 
@@ -213,6 +215,8 @@ fn keys(view: &View, kind: Kind) -> Vec<ObjectKey> {
         Kind::Autoscalers => view.autoscalers.keys().cloned().collect(),
         Kind::ScalingPolicies => view.policies.keys().cloned().collect(),
         Kind::ScaledObjects => view.scaled_objects.keys().cloned().collect(),
+        Kind::ResourcePolicies => view.resource_policies.keys().cloned().collect(),
+        Kind::PluginResourcePolicies => view.plugin_resource_policies.keys().cloned().collect(),
     }
 }
 
@@ -238,6 +242,13 @@ fn put(view: &mut Arc<View>, object: Object) -> bool {
         Object::ScaledObject(object) => {
             put_in(view, |v| &mut v.scaled_objects, |v| &v.scaled_objects, object.key.clone(), object)
         }
+        Object::ResourcePolicy(policy) => {
+            put_in(view, |v| &mut v.resource_policies, |v| &v.resource_policies, policy.key.clone(), policy)
+        }
+        Object::PluginResourcePolicy(policy) => {
+            let key = policy.key.clone();
+            put_in(view, |v| &mut v.plugin_resource_policies, |v| &v.plugin_resource_policies, key, policy)
+        }
     }
 }
 
@@ -251,6 +262,10 @@ fn remove(view: &mut Arc<View>, kind: Kind, key: &ObjectKey) -> bool {
         Kind::Autoscalers => remove_from(view, |v| &mut v.autoscalers, |v| &v.autoscalers, key),
         Kind::ScalingPolicies => remove_from(view, |v| &mut v.policies, |v| &v.policies, key),
         Kind::ScaledObjects => remove_from(view, |v| &mut v.scaled_objects, |v| &v.scaled_objects, key),
+        Kind::ResourcePolicies => remove_from(view, |v| &mut v.resource_policies, |v| &v.resource_policies, key),
+        Kind::PluginResourcePolicies => {
+            remove_from(view, |v| &mut v.plugin_resource_policies, |v| &v.plugin_resource_policies, key)
+        }
     }
 }
 

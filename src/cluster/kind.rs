@@ -21,6 +21,10 @@ pub enum Kind {
     ScalingPolicies,
     /// `keda.sh/v1alpha1` ScaledObjects: who else scales (R18); their CRD may be absent, appear and vanish.
     ScaledObjects,
+    /// `scheduling.alibabacloud.com/v1alpha1` ResourcePolicies: the order of pools (R19); their CRD may be absent.
+    ResourcePolicies,
+    /// `scheduling.sigs.x-k8s.io/v1alpha1` ResourcePolicies, as scheduler-plugins has them; their CRD may be absent.
+    PluginResourcePolicies,
 }
 
 impl Kind {
@@ -31,7 +35,11 @@ impl Kind {
     /// What only decisions are made of: readings are served without them.
     pub const DECIDED: [Self; 2] = [Self::ScalingPolicies, Self::ScaledObjects];
 
-    /// The plural resource name: how [`View::unsynced`](super::View::unsynced), logs and errors call it.
+    /// What the order of pools is made of.
+    pub const ORDERED: [Self; 2] = [Self::ResourcePolicies, Self::PluginResourcePolicies];
+
+    /// How [`View::unsynced`](super::View::unsynced), logs and errors call it: the plural resource name, with its group
+    /// where two kinds share one.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -43,6 +51,8 @@ impl Kind {
             Self::Autoscalers => "horizontalpodautoscalers",
             Self::ScalingPolicies => "scalingpolicies",
             Self::ScaledObjects => "scaledobjects",
+            Self::ResourcePolicies => "resourcepolicies",
+            Self::PluginResourcePolicies => "resourcepolicies.scheduling.sigs.x-k8s.io",
         }
     }
 
@@ -55,6 +65,8 @@ impl Kind {
             Self::Autoscalers => "apis/autoscaling/v2",
             Self::ScalingPolicies => "apis/tidegate.dev/v1alpha1",
             Self::ScaledObjects => "apis/keda.sh/v1alpha1",
+            Self::ResourcePolicies => "apis/scheduling.alibabacloud.com/v1alpha1",
+            Self::PluginResourcePolicies => "apis/scheduling.sigs.x-k8s.io/v1alpha1",
         }
     }
 
@@ -68,17 +80,25 @@ impl Kind {
     /// 404 must never look like a cluster without pods.
     #[must_use]
     pub const fn may_be_absent(self) -> bool {
-        matches!(self, Self::InferenceServices | Self::ScalingPolicies | Self::ScaledObjects)
+        matches!(
+            self,
+            Self::InferenceServices
+                | Self::ScalingPolicies
+                | Self::ScaledObjects
+                | Self::ResourcePolicies
+                | Self::PluginResourcePolicies
+        )
     }
 
     /// The collection's URL path.
     #[must_use]
     pub fn path(self, scope: &Scope) -> String {
+        let (plural, _) = self.name().split_once('.').unwrap_or((self.name(), ""));
         match scope {
             Scope::Namespace(namespace) if self.namespaced() => {
-                format!("/{}/namespaces/{namespace}/{}", self.api(), self.name())
+                format!("/{}/namespaces/{namespace}/{plural}", self.api())
             }
-            Scope::Namespace(_) | Scope::Cluster => format!("/{}/{}", self.api(), self.name()),
+            Scope::Namespace(_) | Scope::Cluster => format!("/{}/{plural}", self.api()),
         }
     }
 }
@@ -132,6 +152,11 @@ mod tests {
             (Kind::InferenceServices, &Scope::Cluster, "/apis/serving.kserve.io/v1beta1/inferenceservices"),
             (Kind::CoreServices, &Scope::Cluster, "/api/v1/services"),
             (Kind::Nodes, &prod, "/api/v1/nodes"),
+            (
+                Kind::PluginResourcePolicies,
+                &prod,
+                "/apis/scheduling.sigs.x-k8s.io/v1alpha1/namespaces/prod/resourcepolicies",
+            ),
             (Kind::Autoscalers, &Scope::Cluster, "/apis/autoscaling/v2/horizontalpodautoscalers"),
             (Kind::ScalingPolicies, &prod, "/apis/tidegate.dev/v1alpha1/namespaces/prod/scalingpolicies"),
             (Kind::ScaledObjects, &Scope::Cluster, "/apis/keda.sh/v1alpha1/scaledobjects"),

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::policy::ScalingPolicySpec;
 
-use super::Resources;
+use super::{ResourcePolicy, Resources};
 
 /// Labels of an object.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -83,6 +83,8 @@ pub struct Pod {
     pub gpus: u32,
     /// What it takes of its node, from when it is bound until it has ended.
     pub requests: Resources,
+    /// Annotation `controller.kubernetes.io/pod-deletion-cost`, whoever wrote it.
+    pub deletion_cost: Option<i32>,
     /// Where the page of its model server is, as far as the pod says.
     pub page: PageHint,
 }
@@ -109,6 +111,8 @@ pub struct Deployment {
     pub selector: apiservice::Selector,
     /// `spec.replicas`.
     pub replicas: i32,
+    /// Labels of its pod template.
+    pub template_labels: Labels,
     /// The InferenceService that its pod template names, if it is a KServe predictor (R6).
     pub inference_service: Option<Arc<str>>,
     /// What one more pod of it would take of a node.
@@ -246,4 +250,8 @@ pub struct View {
     pub policies: BTreeMap<ObjectKey, Arc<ScalingPolicy>>,
     /// KEDA's ScaledObjects; empty where the CRD is absent, or where nothing is decided.
     pub scaled_objects: BTreeMap<ObjectKey, Arc<ScaledObject>>,
+    /// Alibaba's ResourcePolicies; empty where the CRD is absent, or where nothing is decided.
+    pub resource_policies: BTreeMap<ObjectKey, Arc<ResourcePolicy>>,
+    /// scheduler-plugins' ResourcePolicies, likewise.
+    pub plugin_resource_policies: BTreeMap<ObjectKey, Arc<ResourcePolicy>>,
 }

@@ -37,7 +37,15 @@ impl Config {
     /// # Errors
     /// The first rule that does not hold.
     pub fn validate(&self) -> Result<(), Invalid> {
-        let Self { scrape, vocabulary: _, aggregate, serve, control, telemetry } = self;
+        let Self { scrape, vocabulary: _, aggregate, serve, burst, control, telemetry } = self;
+        if let Some(address) = burst.webhook_listen.filter(|address| address.port() != 0) {
+            let rule = "must not be the address of serve.listen";
+            require(address != serve.listen, "burst.webhookListen", rule, address)?;
+        }
+        let rule = "needs control.enabled: one replica writes, and the Lease that says which is the control loop's";
+        require(!burst.enabled || control.enabled, "burst.enabled", rule, burst.enabled)?;
+        let webhook = burst.webhook_listen.filter(|_| !burst.enabled);
+        require(webhook.is_none(), "burst.webhookListen", "needs burst.enabled", format!("{webhook:?}"))?;
         require(scrape.interval.0 >= SHORTEST_INTERVAL, "scrape.interval", "must be at least 50ms", scrape.interval)?;
         require(!scrape.timeout.0.is_zero(), "scrape.timeout", "must be above zero", scrape.timeout)?;
         for (field, time) in [
@@ -190,6 +198,9 @@ mod tests {
             ("serve: {tlsCertFile: /tls/tls.crt}", "serve"),
             ("serve: {groups: []}", "serve.groups"),
             ("serve: {passthrough: {url: 'http://other'}}", "serve.passthrough.url"),
+            ("burst: {enabled: true, webhookListen: '0.0.0.0:6443'}", "burst.webhookListen"),
+            ("burst: {webhookListen: '0.0.0.0:9443'}", "burst.webhookListen"),
+            ("{burst: {enabled: true}, control: {enabled: false}}", "burst.enabled"),
             ("control: {tick: 1ms}", "control.tick"),
             ("control: {lease: {duration: 1s}}", "control.lease.duration"),
             ("control: {record: {files: 0}}", "control.record.files"),

@@ -109,6 +109,10 @@ impl Report<'_> {
             table::grouped(requests, 0),
             table::grouped(hours(ours), 0),
         );
+        if ours.spread(|figures| figures.slo_attainment).median < self.attainment {
+            let asked = table::percent(self.attainment);
+            return lead + &format!(": fewer than the {asked} asked for, and so no matter how cheap.");
+        }
         let others = [
             ("hpa_tuned", "the HPA tuned for this trace"),
             ("hpa", "the HPA as set up by the recipe"),

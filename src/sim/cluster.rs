@@ -220,6 +220,7 @@ impl Cluster {
                 ready_since: pod.ready,
                 gpus: *gpus as u32,
                 requests: resources(*gpus, 1),
+                deletion_cost: None,
                 page: PageHint::default(),
             };
             (pod.key.clone(), Arc::new(pod))
@@ -239,6 +240,7 @@ impl Cluster {
                     // The text is made three lines above in a form that any selector grammar accepts.
                     selector: self.selector().parse().unwrap_or_default(),
                     replicas: i32::try_from(self.desired).unwrap_or(i32::MAX),
+                    template_labels: labels.clone(),
                     inference_service: Some(Arc::clone(service)),
                     requests: resources(*gpus, 1),
                 }),

@@ -123,6 +123,7 @@ fn view() -> View {
                 gpus: 1,
                 running: None,
                 requests: Resources::default(),
+                deletion_cost: None,
                 page: PageHint::default(),
             };
             view.pods.insert(pod.key.clone(), Arc::new(pod));
@@ -132,6 +133,7 @@ fn view() -> View {
                     labels: [].into(),
                     selector: format!("app={app}").parse().expect("a selector"),
                     replicas: 1,
+                    template_labels: [].into(),
                     inference_service: deployment.strip_suffix("-predictor").map(Into::into),
                     requests: Resources::default(),
                 })

@@ -48,7 +48,8 @@ fn used(events: &[Value]) -> BTreeSet<Right> {
     for event in events {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let target = &event["objectRef"];
-        let right = format!("{}/{}", text(&target["apiGroup"]), text(&target["resource"]));
+        let part = target["subresource"].as_str().map(|part| format!("/{part}")).unwrap_or_default();
+        let right = format!("{}/{}{part}", text(&target["apiGroup"]), text(&target["resource"]));
         if let Some(name) = target["name"].as_str() {
             used.insert((text(&event["verb"]), format!("{right}/{name}")));
         }

@@ -202,6 +202,9 @@ impl Adapter {
     }
 }
 
+/// What the configuration says beyond [`config`]; set before the adapter is asked for first.
+pub static MORE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+
 /// A page a second, and forgotten after 4 s: the same rules as at 10 s and 30 s, in a test's time.
 fn config(folder: &Path, port: u16, telemetry: u16) -> String {
     let folder = folder.display();
@@ -213,8 +216,9 @@ fn config(folder: &Path, port: u16, telemetry: u16) -> String {
          serve:\n  listen: 127.0.0.1:{port}\n  tlsCertFile: {folder}/tidegate.crt\n  tlsKeyFile: {folder}/tidegate.key\n  \
          serviceNamespace: {NAMESPACE}\n  serviceName: {SERVICE}\n\
          control:\n  tick: 500ms\n  lease: {{namespace: {}, duration: {LEASE_SECONDS}s}}\n\
-         telemetry:\n  listen: 127.0.0.1:{telemetry}\n  logFilter: info\n",
-        account::NAMESPACE
+         telemetry:\n  listen: 127.0.0.1:{telemetry}\n  logFilter: info\n{}",
+        account::NAMESPACE,
+        MORE.get().map_or("", String::as_str)
     )
 }
 

@@ -26,6 +26,8 @@ const PATH_BYTES: usize = 256;
 #[derive(Debug, Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Annotations {
+    #[serde(rename = "controller.kubernetes.io/pod-deletion-cost")]
+    deletion_cost: Option<String>,
     #[serde(rename = "prometheus.kserve.io/port")]
     kserve_port: Option<String>,
     #[serde(rename = "prometheus.kserve.io/path")]
@@ -40,11 +42,19 @@ pub(super) struct Annotations {
     kserve_scrape: Option<String>,
 }
 
+impl Annotations {
+    /// The cost, as the ReplicaSet controller reads it; text that is no number counts as none.
+    pub(super) fn deletion_cost(&self) -> Option<i32> {
+        self.deletion_cost.as_ref()?.parse().ok()
+    }
+}
+
 /// What the pod says. What cannot be a port or a path counts as not said: it is the pod's owner's to write, and no reason
 /// to do without the rest of the pod.
 pub(super) fn hint(annotations: Option<&Annotations>, serving: Option<&Container>) -> PageHint {
     let none = Annotations::default();
-    let Annotations { kserve_port, kserve_path, port, path, scrape, kserve_scrape } = annotations.unwrap_or(&none);
+    let Annotations { deletion_cost: _, kserve_port, kserve_path, port, path, scrape, kserve_scrape } =
+        annotations.unwrap_or(&none);
     let annotated = [kserve_port, port].into_iter().flatten().find_map(|text| number(text));
     let path = [kserve_path, path].into_iter().flatten().find(|path| is_path(path));
     PageHint {

@@ -108,6 +108,7 @@ impl Wire {
             ports: ports.map(|port| (port.name.clone(), port.number)).collect(),
             gpus: spec.gpu_limits(gpu_resources)?,
             requests: spec.requests(gpu_resources)?,
+            deletion_cost: metadata.annotations.as_ref().and_then(page::Annotations::deletion_cost),
             page: page::hint(metadata.annotations.as_ref(), serving),
             node: spec.node_name.filter(|node| !node.is_empty()),
             ip: status.pod_ip.clone().filter(|ip| !ip.is_empty()),

@@ -62,6 +62,7 @@ impl WireDeployment {
             inference_service: labels.get(INFERENCE_SERVICE_LABEL).filter(|_| predictor).map(Arc::clone),
             requests: template.spec.requests(gpu_resources)?,
             labels: metadata.labels.unwrap_or_default(),
+            template_labels: labels,
         })
     }
 }

@@ -65,6 +65,18 @@ fn the_lead_says_how_it_compares() {
 }
 
 #[test]
+fn the_lead_boasts_of_no_saving_that_misses_the_bound() {
+    let outcomes = [outcome("tidegate", 10.0, 0.9), outcome("hpa", 100.0, 0.999)];
+    let report =
+        Report { trace: "week", outcomes: &outcomes, bounds: "", attainment: 0.99, facts: &[], candidates: &[] };
+    assert_eq!(
+        report.lead(),
+        "Tidegate kept 90.00 % of 1,234,567 requests within the bounds with 10 GPU hours: fewer than the 99.00 % asked for, \
+         and so no matter how cheap."
+    );
+}
+
+#[test]
 fn figures_are_rounded_but_never_up_to_all() {
     for (share, expected) in
         [(1.0, "100.00 %"), (0.999_999, "99.99 %"), (0.5, "50.00 %"), (0.0, "0.00 %"), (f64::NAN, "unknown")]

@@ -29,6 +29,7 @@ fn pod(labels: &[(&str, &str)], gpus: u32, port: Option<u16>) -> Pod {
         ready_since: None,
         gpus,
         requests: Resources::default(),
+        deletion_cost: None,
         page: PageHint { port, ..PageHint::default() },
     }
 }

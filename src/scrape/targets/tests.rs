@@ -19,6 +19,7 @@ fn pod(namespace: &str, name: &str, labels: &[(&str, &str)], ports: &[(Option<&s
         ready_since: None,
         gpus: 0,
         requests: Resources::default(),
+        deletion_cost: None,
         page: PageHint::default(),
     }
 }

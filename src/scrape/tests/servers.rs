@@ -38,6 +38,7 @@ fn cluster(port: u16) -> View {
         ready_since: None,
         gpus: 1,
         requests: Resources::default(),
+        deletion_cost: None,
         page: PageHint { port: Some(port), ..PageHint::default() },
     };
     View { pods: [(key, Arc::new(pod))].into(), ..View::default() }

@@ -87,6 +87,7 @@ pub fn view(nodes: usize, now: Timestamp) -> View {
             gpus: 1,
             running: None,
             requests: Resources::default(),
+            deletion_cost: None,
             page: PageHint::default(),
         };
         view.pods.insert(pod.key.clone(), Arc::new(pod));
@@ -123,6 +124,7 @@ pub fn view(nodes: usize, now: Timestamp) -> View {
             labels: [].into(),
             selector: format!("app={app}").parse().expect("a label selector of a fixed form"),
             replicas: 1,
+            template_labels: [].into(),
             inference_service: Some(served),
             requests: Resources::default(),
         };

@@ -1,0 +1,109 @@
+//! Bursting: which pools a service may use, in which order its replicas fill them, and which replica goes first.
+//!
+//! On-premises first, the cloud for the overflow, the cloud given back first (R19). The order is that of the ResourcePolicy
+//! that selects the service's pods, or of its ScalingPolicy's pools. Where the cluster's own scheduler honours
+//! ResourcePolicies, all of it is the scheduler's and nothing is written to pods; elsewhere [`affinity`] orders the way out
+//! and [`release`] the way back, [`webhook`] and [`controller`] write what they say.
+
+use std::sync::Arc;
+
+use apiservice::Selector;
+
+use crate::{
+    cluster::{Deployment, ResourcePolicy, Unit, View},
+    policy::{ScalingPolicySpec, target},
+    signal::PoolNodes,
+};
+
+pub mod affinity;
+pub mod controller;
+pub mod near;
+pub mod release;
+pub mod webhook;
+
+/// Who ordered a service's pools.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source<'v> {
+    /// A ResourcePolicy that selects its pods.
+    ResourcePolicy(&'v ResourcePolicy),
+    /// Its own ScalingPolicy, of that name.
+    ScalingPolicy(&'v str),
+}
+
+/// The pools of a service, the one that is filled first at the front.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order<'v> {
+    /// Who says so.
+    pub source: Source<'v>,
+    /// The pools.
+    pub units: Vec<Unit>,
+}
+
+impl Order<'_> {
+    /// The pools as observations want them. Whether a node autoscaler adds nodes is not known here and does not matter:
+    /// what is already there is released.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<PoolNodes> {
+        let selector = |unit: &Unit| {
+            let labels = unit.node_selector.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+            Selector::from_match_labels(labels).unwrap_or_default()
+        };
+        self.units.iter().map(|unit| PoolNodes { nodes: selector(unit), elastic: false }).collect()
+    }
+}
+
+fn policies(view: &View) -> impl Iterator<Item = &ResourcePolicy> {
+    view.resource_policies.values().chain(view.plugin_resource_policies.values()).map(|policy| &**policy)
+}
+
+/// The order of the pools of the pods with the Deployment's template. `None`: nobody ordered them.
+///
+/// # Errors
+/// The names of several ResourcePolicies that select the same pods: two orders are none.
+pub fn order<'v>(view: &'v View, deployment: &Deployment) -> Result<Option<Order<'v>>, Vec<Arc<str>>> {
+    let governing = crate::cluster::resource_policy::governing(
+        policies(view),
+        &deployment.key.namespace,
+        &deployment.template_labels,
+    )?;
+    if let Some(policy) = governing {
+        return Ok(Some(Order { source: Source::ResourcePolicy(policy), units: policy.units.clone() }));
+    }
+    let own = view.policies.values().find_map(|policy| {
+        let spec = policy.spec.as_ref().ok()?;
+        let target = target::find(view, &policy.key.namespace, &spec.target_ref).ok()?;
+        (target.key == deployment.key && !spec.pools.is_empty()).then_some((policy, spec))
+    });
+    Ok(own.map(|(policy, spec)| Order { source: Source::ScalingPolicy(&policy.key.name), units: units(spec) }))
+}
+
+fn units(spec: &ScalingPolicySpec) -> Vec<Unit> {
+    let unit = |pool: &crate::policy::spec::Pool| Unit {
+        name: pool.name.as_str().into(),
+        node_selector: pool
+            .node_selector
+            .iter()
+            .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+            .collect(),
+        max: pool.max_replicas,
+    };
+    spec.pools.iter().map(unit).collect()
+}
+
+/// What an operator should know of the ResourcePolicies: the ones that select nothing, and fields that are not honoured.
+#[must_use]
+pub fn findings(view: &View) -> Vec<String> {
+    let templates = || view.deployments.values().map(|deployment| (&deployment.key, &deployment.template_labels));
+    let mut findings = Vec::new();
+    for policy in policies(view) {
+        findings.extend(crate::cluster::resource_policy::selects_nothing(policy, templates()));
+        if !policy.not_honoured.is_empty() {
+            let (namespace, name) = (&policy.key.namespace, &policy.key.name);
+            findings.push(format!(
+                "ResourcePolicy {namespace}/{name}: Tidegate does not honour {}",
+                policy.not_honoured.join(", ")
+            ));
+        }
+    }
+    findings
+}

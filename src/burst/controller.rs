@@ -1,0 +1,224 @@
+//! Keeps deletion costs on the pods of ordered services while a removal is near, and takes them away after.
+//!
+//! Written by server-side apply under a field manager of our own: an annotation that somebody else wrote is a conflict,
+//! is left alone and is told, and taking ours away never takes theirs. Only the leader writes (one writer in the cluster),
+//! and nothing is written beside a scheduler that honours ResourcePolicies itself (R19).
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::{
+    findings, near, order,
+    release::{DELETION_COST, changes, costs},
+};
+use crate::{
+    clock::Clock,
+    cluster::ObjectKey,
+    config::{self, Scheduler},
+    control::lease::Leadership,
+    publish::{Publisher, Snapshot},
+    signal::{Known, Observer},
+};
+
+/// How often it is looked whether a removal is near. Shorter than any HPA's period.
+pub const PERIOD: Duration = Duration::from_secs(1);
+/// After a question to the API server that failed.
+const RETRY: Duration = Duration::from_secs(5);
+/// Longest time for one write. None begins unless the Lease lasts longer.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Most writes of one turn (R22); the rest follows in the next.
+const WRITES: usize = 50;
+/// The field manager of the annotation.
+const MANAGER: &str = "tidegate-burst";
+
+/// A pod's cost by its UID, and where the pod is.
+type Wanted = BTreeMap<Arc<str>, (ObjectKey, Option<i32>)>;
+
+/// What the loop reads and writes with.
+#[expect(missing_debug_implementations, reason = "kube's client has none")]
+pub struct Controller {
+    /// Writes pods.
+    pub client: Client,
+    /// The current snapshot and the engine's advice.
+    pub publisher: Arc<Publisher>,
+    /// What is asked for, to tell what is expected of pods.
+    pub scrape: config::Scrape,
+    /// Who honours ResourcePolicies.
+    pub scheduler: Scheduler,
+    /// Whether the cluster's own scheduler does: set once it is known.
+    pub honours: Arc<OnceLock<bool>>,
+    /// Whether we may write.
+    pub leadership: Leadership,
+    /// The present time.
+    pub clock: Clock,
+}
+
+impl Controller {
+    /// Looks and writes until `shutdown`.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let honours = tokio::select! {
+            () = &mut shutdown => return,
+            honours = self.scheduler_honours() => honours,
+        };
+        let _ = self.honours.set(honours); // nobody else sets it
+        if honours {
+            tracing::info!("the cluster's scheduler honours ResourcePolicies: nothing is written to pods");
+        }
+        let mut written = BTreeMap::new();
+        let mut told = Vec::new();
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = tokio::time::sleep(PERIOD) => {}
+            }
+            let snapshot = self.publisher.snapshot();
+            let found = findings(&snapshot.view);
+            if found != told {
+                found.iter().filter(|finding| !told.contains(*finding)).for_each(|finding| tracing::warn!("{finding}"));
+                told = found;
+            }
+            if !honours && self.leadership.holds() {
+                let plan = self.plan(&snapshot, &mut written);
+                tokio::select! {
+                    () = &mut shutdown => return,
+                    () = self.write(plan, &mut written) => {}
+                }
+            } else {
+                // Whoever leads writes now; what we wrote is on the pods, where it is found again.
+                written.clear();
+            }
+        }
+    }
+
+    async fn scheduler_honours(&self) -> bool {
+        match self.scheduler {
+            Scheduler::Honours => return true,
+            Scheduler::Ignores => return false,
+            Scheduler::Auto => {}
+        }
+        loop {
+            match self.client.apiserver_version().await {
+                Ok(version) => return scheduler_honours(&version.git_version),
+                Err(error) => tracing::warn!(%error, "cannot ask for the cluster's version; trying again"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// What to write on which pod. `written` holds our last word on each pod that still exists.
+    fn plan(&self, snapshot: &Snapshot, written: &mut BTreeMap<Arc<str>, Option<i32>>) -> Wanted {
+        let view = &snapshot.view;
+        let standing: BTreeMap<&Arc<str>, (&ObjectKey, Option<i32>)> =
+            view.pods.values().map(|pod| (&pod.uid, (&pod.key, pod.deletion_cost))).collect();
+        written.retain(|uid, _| standing.contains_key(uid));
+        let wanted = self.costs(snapshot);
+        let ours: BTreeMap<Arc<str>, i32> = standing
+            .iter()
+            .filter_map(|(uid, (_, cost))| {
+                let last = written.get(*uid).copied().unwrap_or(*cost)?;
+                Some((Arc::clone(uid), last))
+            })
+            .collect();
+        changes(&wanted, &ours)
+            .into_iter()
+            .filter_map(|(uid, cost)| {
+                let (key, _) = standing.get(&uid)?;
+                Some((uid, ((*key).clone(), cost)))
+            })
+            .take(WRITES)
+            .collect()
+    }
+
+    fn costs(&self, snapshot: &Snapshot) -> BTreeMap<Arc<str>, i32> {
+        let (view, now) = (&snapshot.view, self.clock.now());
+        let Snapshot { readings, vocabulary, .. } = snapshot;
+        let known = Known { readings, view, vocabulary, scrape: &self.scrape };
+        let mut observer = Observer::new(known, now);
+        let decided = self.publisher.decided();
+        let mut wanted = BTreeMap::new();
+        for deployment in view.deployments.values() {
+            // Two orders are none; `findings` and the policy's condition tell of it.
+            let Ok(Some(order)) = order(view, deployment) else { continue };
+            let advice = decided.as_ref().and_then(|decided| decided.advice.get(&deployment.key));
+            let service = readings.services.get(&deployment.key);
+            let near = near::Known { view, vocabulary, readings: service, advice };
+            if !near.removal_is_near(deployment) {
+                continue;
+            }
+            if let Some(observation) = observer.observe(&deployment.key, &order.nodes(), None)
+                && observation.cluster_unknown.is_none()
+            {
+                wanted.extend(costs(&observation.pods, true));
+            }
+        }
+        wanted
+    }
+
+    async fn write(&self, plan: Wanted, written: &mut BTreeMap<Arc<str>, Option<i32>>) {
+        for (uid, (ObjectKey { namespace, name }, cost)) in plan {
+            if self.leadership.time_left().is_none_or(|left| left <= TIMEOUT) {
+                return;
+            }
+            let annotations = cost.map(|cost| json!({DELETION_COST: cost.to_string()}));
+            let pod = json!({
+                "apiVersion": "v1", "kind": "Pod",
+                // The UID makes a namesake a conflict.
+                "metadata": {"name": name, "uid": uid, "annotations": annotations},
+            });
+            let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+            let parameters = PatchParams::apply(MANAGER);
+            let patch = Patch::Apply(&pod);
+            match tokio::time::timeout(TIMEOUT, pods.patch(&name, &parameters, &patch)).await {
+                Ok(Ok(_)) => {
+                    tracing::debug!(%namespace, %name, ?cost, "deletion cost written");
+                    written.insert(uid, cost);
+                }
+                // A pod that is gone by now, or whose annotation is somebody else's: nothing more to do about it.
+                Ok(Err(kube::Error::Api(status))) if status.code == 404 => {}
+                Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
+                    tracing::warn!(%namespace, %name, "{DELETION_COST} on this pod is not ours and is left as it is: {}", status.message);
+                    written.insert(uid, cost);
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(%namespace, %name, %error, "cannot write {DELETION_COST}; the next look tries again");
+                    return;
+                }
+                Err(_) => {
+                    tracing::warn!(%namespace, %name, "the API server does not answer; the next look tries again");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the cluster's own scheduler honours ResourcePolicies: Alibaba's do, and say so in their version
+/// (`v1.32.1-aliyun.1`).
+#[must_use]
+pub fn scheduler_honours(git_version: &str) -> bool {
+    git_version.contains("-aliyun.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alibabas_schedulers_are_told_by_the_clusters_version() {
+        for (version, honours) in [("v1.32.1-aliyun.1", true), ("v1.36.3", false), ("v1.31.4-gke.1", false)] {
+            assert_eq!(scheduler_honours(version), honours, "{version}");
+        }
+    }
+}

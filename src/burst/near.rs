@@ -1,0 +1,147 @@
+//! Whether a replica of a service is about to be removed: only then are deletion costs worth their writes.
+
+use crate::{
+    attribution::{ServiceReadings, Statistic},
+    cluster::{Autoscaler, Deployment, View},
+    gpu::Vocabulary,
+    publish::decided::{Advice, Desired},
+};
+
+/// Below this share of the target an HPA may remove: its default tolerance of a tenth, half spent, so that the cost is
+/// there before the HPA decides.
+const NEAR: f64 = 0.95;
+
+/// What is known about one service.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The cluster.
+    pub view: &'a View,
+    /// The families, by the ids in `readings`.
+    pub vocabulary: &'a Vocabulary,
+    /// Its readings.
+    pub readings: Option<&'a ServiceReadings>,
+    /// What the engine advises, where it decides.
+    pub advice: Option<&'a Advice>,
+}
+
+impl Known<'_> {
+    /// Whether a removal is near: the engine wants fewer than there are, or an HPA that scales the Deployment wants fewer
+    /// or will after its stabilization.
+    #[must_use]
+    pub fn removal_is_near(&self, deployment: &Deployment) -> bool {
+        let engine = self.advice.is_some_and(
+            |advice| matches!(advice.desired, Ok(Desired::Move(to)) if i64::from(to) < i64::from(deployment.replicas)),
+        );
+        engine || self.view.autoscalers.values().filter(|hpa| scales(hpa, deployment)).any(|hpa| self.wants_fewer(hpa))
+    }
+
+    fn wants_fewer(&self, hpa: &Autoscaler) -> bool {
+        if hpa.desired < hpa.current {
+            return true;
+        }
+        if hpa.current <= hpa.min {
+            return false;
+        }
+        // An HPA follows the metric that asks for most. One that is not ours, or unknown, says nothing either way.
+        let mut ratios = hpa.metrics.iter().filter_map(|(metric, target)| {
+            let family = self.vocabulary.by_name(metric)?;
+            let mean = self.readings?.families.get(&family)?.statistics.get(&Statistic::Mean)?;
+            mean.as_ref().ok().filter(|_| *target > 0.0).map(|mean| mean.value / target)
+        });
+        let highest = ratios.next().map(|first| ratios.fold(first, f64::max));
+        // It removes once `ceil(current × ratio)` is smaller.
+        highest.is_some_and(|ratio| ratio < NEAR && (f64::from(hpa.current) * ratio).ceil() < f64::from(hpa.current))
+    }
+}
+
+fn scales(hpa: &Autoscaler, deployment: &Deployment) -> bool {
+    hpa.key.namespace == deployment.key.namespace
+        && *hpa.target_kind == *"Deployment"
+        && hpa.target_name == deployment.key.name
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        attribution::{GroupReading, PodCounts},
+        cluster::ObjectKey,
+        reading::{Measured, Reading, Unknown},
+    };
+
+    const METRIC: &str = "DCGM_CUSTOM_PROCESS_SM_UTIL";
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey { namespace: "default".into(), name: name.into() }
+    }
+
+    fn deployment(replicas: i32) -> Deployment {
+        Deployment {
+            key: key("llm"),
+            labels: [].into(),
+            selector: "app=llm".parse().unwrap(),
+            replicas,
+            template_labels: [].into(),
+            inference_service: None,
+            requests: crate::cluster::Resources::default(),
+        }
+    }
+
+    /// Whether a removal is near for three replicas under an HPA with target 50.
+    fn near(reading: Reading, desired: i32, advice: Option<&Advice>) -> bool {
+        let vocabulary = Vocabulary::default();
+        let hpa = Autoscaler {
+            key: key("hpa"),
+            target_kind: "Deployment".into(),
+            target_name: "llm".into(),
+            metrics: vec![(METRIC.into(), 50.0)],
+            min: 1,
+            max: 3,
+            current: 3,
+            desired,
+            exact: false,
+        };
+        let view = View { autoscalers: [(key("hpa"), Arc::new(hpa))].into(), ..View::default() };
+        let group =
+            GroupReading { statistics: [(Statistic::Mean, reading)].into(), known: 3, missing: BTreeMap::new() };
+        let readings = ServiceReadings {
+            deployment: key("llm"),
+            inference_service: None,
+            pods: PodCounts { ready: 3, ..PodCounts::default() },
+            families: [(vocabulary.by_name(METRIC).unwrap(), group)].into(),
+        };
+        let known = Known { view: &view, vocabulary: &vocabulary, readings: Some(&readings), advice };
+        known.removal_is_near(&deployment(3))
+    }
+
+    fn measured(value: f64) -> Measured {
+        Measured { value, at: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn a_removal_is_near_as_soon_as_the_hpa_would_want_fewer_whatever_its_stabilization() {
+        for (percent, expected) in
+            [(0.0, true), (30.0, true), (33.4, false), (48.0, false), (50.0, false), (90.0, false)]
+        {
+            assert_eq!(near(Ok(measured(percent)), 3, None), expected, "{percent} % on three replicas, target 50");
+        }
+    }
+
+    #[test]
+    fn a_removal_is_near_when_hpa_or_engine_has_decided_it() {
+        assert!(near(Ok(measured(90.0)), 2, None));
+        let advice = |desired| Advice { inference_service: None, desired: Ok(desired), demand: Ok(1.0) };
+        assert!(near(Ok(measured(90.0)), 3, Some(&advice(Desired::Move(2)))));
+        assert!(!near(Ok(measured(90.0)), 3, Some(&advice(Desired::Move(4)))));
+        assert!(!near(Ok(measured(90.0)), 3, Some(&advice(Desired::Hold))));
+    }
+
+    #[test]
+    fn r1_unknown_is_no_sign_of_a_removal() {
+        assert!(!near(Err(Unknown::Absent), 3, None));
+    }
+}
