@@ -122,6 +122,11 @@ async fn unsettle(release: &Release) {
     let _ = kubectl::create(plane, &policy).await;
     let scale = ["scale", "deployment", "qwen-chat", "--replicas=1", "--namespace", super::release::MODELS];
     kubectl::kubectl(plane, &scale).await.unwrap();
+    // What an earlier adapter has made is made anew: that takes rights, too.
+    for what in [&["lease", "tidegate"][..], &["configmaps", "-l", "tidegate.dev/engine-state"]] {
+        let flags = ["--namespace", RELEASE, "--ignore-not-found"];
+        kubectl::kubectl(plane, &[&["delete"], what, &flags].concat()).await.unwrap();
+    }
     let orphan: ConfigMap = serde_json::from_value(json!({
         "metadata": {"name": "tidegate-policy-gone", "labels": {"tidegate.dev/engine-state": "true"}},
     }))
