@@ -282,6 +282,7 @@ fn node(name: &Arc<str>, cards: usize) -> Node {
         labels: BTreeMap::new(),
         created: None,
         open: true,
+        lost: false,
         allocatable: resources(cards, PODS_PER_NODE),
     }
 }
