@@ -47,7 +47,7 @@ mod stage;
 mod way;
 
 use course::{Course, play};
-use incumbent::Incumbent;
+use incumbent::{Incumbent, Scraping};
 use release::{Kept, SERVICES, kept_at_home};
 use stage::Stage;
 use way::Way;
@@ -110,7 +110,7 @@ async fn measure(Options { repeats, no_release }: Options) -> Result<Figures, St
         release: None,
     };
     let stage = Stage::take(OURS.len()).await;
-    let mut prometheus = Some(Incumbent::prometheus(&stage).await?);
+    let mut prometheus = Some(Scraping::start(&stage).await?);
     let mut incumbent = None;
     for i in 0..repeats {
         figures.courses.extend(side_by_side(&stage, OURS, i).await?);

@@ -1,17 +1,21 @@
 //! Prometheus + prometheus-adapter, as clusters have it: the same exporters, a page a second as for us, and the same API.
 
-use std::fs;
+use std::{fs, path::PathBuf, time::Duration};
 
-use k8s_openapi::{api::core::v1::Service, kube_aggregator::pkg::apis::apiregistration::v1::APIService};
+use k8s_openapi::{
+    api::core::v1::{Pod, Service},
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
 };
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 use super::{
     cluster::{
-        adapter::{self, EXPORTER_LABEL, NAMESPACE, UNTRUSTED, VERSIONS},
+        adapter::{self, EXPORTER_LABEL, EXPORTER_PORT, NAMESPACE, UNTRUSTED, VERSIONS},
         process::{Part, free_ports},
         raw,
         wait::eventually_or_error,
@@ -26,31 +30,74 @@ const NAME: &str = "incumbent";
 /// The group that is handed from one adapter to the other.
 const GROUP: &str = "custom.metrics.k8s.io";
 
+/// How often it is looked which exporters there are; Prometheus notices a changed list at once.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// Both programs, running.
 pub struct Incumbent {
     port: u16,
     _adapter: Part,
-    _prometheus: Prometheus,
+    _prometheus: Scraping,
+}
+
+/// Prometheus on the exporters, as they come and go. Debian's build knows no Kubernetes: the list comes by file.
+pub struct Scraping {
+    prometheus: Prometheus,
+    lists: JoinHandle<()>,
+}
+
+impl Drop for Scraping {
+    fn drop(&mut self) {
+        self.lists.abort();
+    }
+}
+
+impl Scraping {
+    /// Starts it.
+    pub async fn start(stage: &Stage) -> Result<Self, String> {
+        let file = stage.plane.folder().join("exporters.json");
+        let job = format!("- job_name: gpu-exporters\n  file_sd_configs: [{{files: ['{}']}}]\n", file.display());
+        let lists = tokio::spawn(list(stage.client.clone(), file));
+        let prometheus = Prometheus::start(stage.plane, "incumbent-prometheus", &job).await?;
+        Ok(Self { prometheus, lists })
+    }
+}
+
+async fn list(client: Client, file: PathBuf) {
+    let mut before = None;
+    loop {
+        match exporters(&client).await {
+            Ok(targets) if before.as_ref() != Some(&targets) => {
+                // Renamed into place: Prometheus must not read half a list.
+                let new = file.with_extension("new");
+                let written = fs::write(&new, json!([{"targets": targets}]).to_string());
+                match written.and_then(|()| fs::rename(&new, &file)) {
+                    Ok(()) => before = Some(targets),
+                    Err(error) => eprintln!("{}: {error}", file.display()),
+                }
+            }
+            Ok(_) => {}
+            Err(error) => eprintln!("the exporters' pods cannot be listed: {error}"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Addresses of all exporters, as their pods say it.
+async fn exporters(client: &Client) -> kube::Result<Vec<String>> {
+    let pods: Api<Pod> = Api::all(client.clone());
+    let list = pods.list(&ListParams::default().labels(&format!("{EXPORTER_LABEL}={UNTRUSTED}"))).await?;
+    let address = |pod: &Pod| {
+        let mut ports = pod.spec.as_ref()?.containers.iter().flat_map(|container| container.ports.iter().flatten());
+        let port = ports.find(|port| port.name.as_deref() == Some(EXPORTER_PORT))?;
+        Some(format!("127.0.0.1:{}", port.container_port))
+    };
+    Ok(list.iter().filter_map(address).collect())
 }
 
 impl Incumbent {
-    /// Starts Prometheus on the exporters' pods, as they come and go.
-    pub async fn prometheus(stage: &Stage) -> Result<Prometheus, String> {
-        let label = EXPORTER_LABEL.replace(['.', '/'], "_");
-        let kubeconfig = stage.plane.folder().join("admin.yaml");
-        // The cluster network does not exist: all pods' ports are on this machine.
-        let job = format!(
-            "- job_name: gpu-exporters\n  kubernetes_sd_configs: [{{role: pod, kubeconfig_file: '{}'}}]\n  relabel_configs:\n  \
-             - {{source_labels: [__meta_kubernetes_pod_label_{label}], regex: '{UNTRUSTED}', action: keep}}\n  \
-             - {{source_labels: [__meta_kubernetes_pod_container_port_number], regex: '(.+)', replacement: '127.0.0.1:$1', \
-             target_label: __address__}}\n",
-            kubeconfig.display()
-        );
-        Prometheus::start(stage.plane, "incumbent-prometheus", &job).await
-    }
-
     /// Starts the adapter. Prometheus knows the metric by now.
-    pub async fn start(stage: &Stage, prometheus: Prometheus) -> Result<Self, String> {
+    pub async fn start(stage: &Stage, prometheus: Scraping) -> Result<Self, String> {
         let plane = stage.plane;
         let [port] = free_ports();
         let rules = plane.folder().join("adapter_rules.yaml");
@@ -68,7 +115,7 @@ impl Incumbent {
             format!("--lister-kubeconfig={kubeconfig}"),
             format!("--authentication-kubeconfig={kubeconfig}"),
             format!("--authorization-kubeconfig={kubeconfig}"),
-            format!("--prometheus-url={}", prometheus.url),
+            format!("--prometheus-url={}", prometheus.prometheus.url),
             format!("--config={}", rules.display()),
             "--metrics-relist-interval=30s".into(),
             "--metrics-max-age=10m".into(),
