@@ -234,8 +234,11 @@ pub async fn run(
                 scheduler: order.scheduler,
                 honours: Arc::clone(&honours),
                 leadership: control.leadership(),
+                identity: control.reporter.identity.clone(),
+                found: Arc::clone(&control.reporter.found),
                 clock,
             };
+            registry.register_collector(Box::new(burst::announce::Shown(Arc::clone(&controller.found))));
             tasks.spawn_quiet("release order", controller.run(tasks.stopped()));
         }
         let Control { election, ticker, actor, reporter, rounds, shown } = control;

@@ -15,6 +15,7 @@ use super::{
     round::{Outcome, Round, Settled},
 };
 use crate::{
+    burst::findings::{Standing, standing},
     cluster::{ObjectKey, View},
     config,
     engine::{
@@ -97,7 +98,11 @@ impl Desk {
                 Ok(None) => continue,
                 Err(refusal) => Err(refusal),
             };
-            outcomes.push(Outcome { subject, mode, target, verdict });
+            let pools = match (&subject, &deployment) {
+                (Subject::Policy(_), Some(deployment)) => standing(view, deployment),
+                _ => Standing::Unasked,
+            };
+            outcomes.push(Outcome { subject, mode, target, pools, verdict });
         }
         self.kept.retain(|owner, _| present.contains(owner));
         meters.services(&outcomes);

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::roster::Subject;
 use crate::{
+    burst::findings::Standing,
     cluster::ObjectKey,
     engine::{Decision, Reason, Verdict},
     policy::{
@@ -33,6 +34,8 @@ pub struct Outcome {
     pub mode: Mode,
     /// The Deployment and the InferenceService that it serves, as far as one was found.
     pub target: Option<(ObjectKey, Option<Arc<str>>)>,
+    /// How the order of its pools stands.
+    pub pools: Standing,
     /// What was decided, or why nothing may be.
     pub verdict: Result<Settled, Refusal>,
 }

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::round::{Outcome, Settled, unknown};
 use crate::{
+    burst::findings::{Finding, Standing},
     engine::{Decision, Reason},
     policy::{
         Mode,
@@ -63,15 +64,28 @@ pub struct Draft {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed(pub Arc<str>);
 
-/// What is to be said of a policy. `failed`: why its last move was not made.
+/// The condition that tells of the order of pools.
+pub const POOLS_ORDERED: &str = "PoolsOrdered";
+
+/// What those who write to the cluster have met with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// Why the last move was not made.
+    pub failed: Option<&'a Failed>,
+    /// Somebody else says which replica goes first.
+    pub conflict: Option<&'a Finding>,
+}
+
+/// What is to be said of a policy.
 #[must_use]
-pub fn conditions(outcome: &Outcome, failed: Option<&Failed>) -> Vec<Draft> {
+pub fn conditions(outcome: &Outcome, beside: &Beside<'_>) -> Vec<Draft> {
+    let Beside { failed, conflict } = *beside;
     let settled = match &outcome.verdict {
         Ok(settled) => settled,
         Err(refusal) => {
             let message: Arc<str> = refusal.to_string().into();
             let draft = |kind| Draft { kind, holds: false, reason: refusal.reason(), message: Arc::clone(&message) };
-            return vec![draft("Ready"), draft("Active")];
+            return [draft("Ready"), draft("Active")].into_iter().chain(ordered(&outcome.pools, conflict)).collect();
         }
     };
     let Settled { decision, following, max, .. } = settled;
@@ -98,7 +112,20 @@ pub fn conditions(outcome: &Outcome, failed: Option<&Failed>) -> Vec<Draft> {
     if outcome.mode == Mode::Advise {
         drafts.push(swallowed(following, *max));
     }
+    drafts.extend(ordered(&outcome.pools, conflict));
     drafts
+}
+
+/// Left out where nobody asks for an order.
+fn ordered(pools: &Standing, conflict: Option<&Finding>) -> Option<Draft> {
+    let Standing::Told { holds, reason, message } = pools else { return None };
+    let kind = POOLS_ORDERED;
+    Some(match conflict {
+        Some(conflict) if *holds => {
+            Draft { kind, holds: false, reason: conflict.fault.word(), message: conflict.message.as_str().into() }
+        }
+        _ => Draft { kind, holds: *holds, reason, message: Arc::clone(message) },
+    })
 }
 
 fn acting(deployment: &str, failed: Option<&Failed>) -> Draft {

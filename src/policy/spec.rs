@@ -313,7 +313,7 @@ pub struct ScalingPolicyStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time")]
     pub last_scale_time: Option<Time>,
-    /// Ready, Active, Unknown, Saturated, Limited, Bursting, CannotTell, StepsSwallowed.
+    /// Ready, Active, Unknown, Saturated, Limited, Unplaced, Bursting, MovingHome, CannotTell, StepsSwallowed, PoolsOrdered.
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
 }
