@@ -19,6 +19,7 @@ pub mod affinity;
 pub mod announce;
 pub mod controller;
 pub mod findings;
+pub mod maximum;
 pub mod near;
 pub mod release;
 pub mod webhook;

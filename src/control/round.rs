@@ -91,7 +91,8 @@ impl Round {
                     (Err(Arc::clone(&why)), Err(why))
                 }
             };
-            let new = Advice { inference_service: inference_service.clone(), desired, demand };
+            let moving = outcome.verdict.as_ref().is_ok_and(|settled| settled.decision.flags.moving.is_some());
+            let new = Advice { inference_service: inference_service.clone(), desired, demand, moving };
             // A second policy's refusal is not what there is to say about the Deployment.
             if outcome.verdict.is_ok() || !advice.contains_key(deployment) {
                 advice.insert(deployment.clone(), new);

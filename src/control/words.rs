@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::round::{Outcome, Settled, unknown};
 use crate::{
     burst::findings::{Finding, Standing},
-    engine::{Decision, Reason},
+    engine::{Decision, Gate, Reason, Unplaced, drift::Phase},
     policy::{
         Mode,
         hpa::{SWALLOWS_FROM, TOLERANCE_SINCE},
@@ -44,6 +44,10 @@ const fn word(reason: &Reason) -> &'static str {
         Reason::PoolsFull { .. } => "PoolsFull",
         Reason::Burst { .. } => "Burst",
         Reason::TooLate { .. } => "TooLate",
+        Reason::Unplaced { .. } => "Unplaced",
+        Reason::MovingHome { phase: Phase::AtMax, .. } => "MoveAtMax",
+        Reason::MovingHome { .. } => "MovingHome",
+        Reason::ComesHome => "ComesHome",
     }
 }
 
@@ -104,16 +108,34 @@ pub fn conditions(outcome: &Outcome, beside: &Beside<'_>) -> Vec<Draft> {
         ("Saturated", "NotSaturated", &flags.saturated),
         ("Limited", "WithinLimits", &flags.limited),
         ("Bursting", "NotBursting", &flags.bursting),
+        ("MovingHome", "NotMoving", &flags.moving),
         ("CannotTell", "SignalsTell", &flags.cannot_tell),
     ] {
         let (holds, reason) = if flag.is_some() { (true, kind) } else { (false, no) };
         drafts.push(Draft { kind, holds, reason, message: flag.clone().unwrap_or_else(|| "".into()) });
     }
+    drafts.push(unplaced(flags.unplaced.as_deref()));
     if outcome.mode == Mode::Advise {
         drafts.push(swallowed(following, *max));
     }
     drafts.extend(ordered(&outcome.pools, conflict));
     drafts
+}
+
+/// Replicas that find no place, with the gate that is closed as its reason.
+fn unplaced(unplaced: Option<&Unplaced>) -> Draft {
+    let kind = "Unplaced";
+    match unplaced {
+        None => Draft { kind, holds: false, reason: "Placed", message: "".into() },
+        Some(Unplaced { gate, message, .. }) => {
+            let reason = match gate {
+                Gate::PoolsFull => "PoolsFull",
+                Gate::NoNode => "NoNode",
+                Gate::Unschedulable => "Unschedulable",
+            };
+            Draft { kind, holds: true, reason, message: Arc::clone(message) }
+        }
+    }
 }
 
 /// Left out where nobody asks for an order.
