@@ -183,14 +183,18 @@ impl<V: Clone + Send + Sync + 'static> DecisionCache<V> {
         // Made before the task is: a task that never runs settles too.
         let settle = Settle { slots: Arc::clone(&self.slots), key, answer: None, clock: self.clock.clone() };
         let limit = self.lookup_timeout;
-        let task = tokio::spawn(async move {
+        let task = async move {
             // Moves in as a whole: a closure that only names a field would leave the guard outside.
             let mut settle = settle;
             let result = tokio::time::timeout(limit, lookup).await.unwrap_or(Err(LookupError::TimedOut));
             settle.answer = result.as_ref().ok().cloned();
             result
-        });
-        async move { task.await.unwrap_or_else(|error| Err(LookupError::failed(&error))) }.boxed().shared()
+        };
+        // Spawned when it is first awaited, and not here under the lock: a runtime that is going down drops the task at once,
+        // and with it the guard, which takes the same lock.
+        async move { tokio::spawn(task).await.unwrap_or_else(|error| Err(LookupError::failed(&error))) }
+            .boxed()
+            .shared()
     }
 }
 

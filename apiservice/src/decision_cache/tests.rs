@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt as _;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
@@ -126,4 +127,21 @@ async fn too_many_questions_under_way_are_refused() {
     assert_eq!(cache.get(key(PENDING), || async { Ok(()) }).await, Err(LookupError::Busy));
     while waiting.join_next().await.is_some() {}
     assert_eq!(cache.get(key(PENDING), || async { Ok(()) }).await, Ok(()));
+}
+
+#[test]
+fn a_runtime_that_is_going_down_is_a_failure_and_nobody_waits_for_it() {
+    let (answer, answers) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _within = handle.enter();
+        let (cache, _) = cache::<()>();
+        let got = cache.get(key(1), || async { Ok(()) }).now_or_never();
+        let _nobody_listens = answer.send((got, cache.slots.lock().pending));
+    });
+    let (got, pending) = answers.recv_timeout(Duration::from_mins(1)).expect("it does not hang");
+    assert!(matches!(got, Some(Err(LookupError::Failed(_)))), "{got:?}");
+    assert_eq!(pending, 0);
 }
