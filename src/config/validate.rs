@@ -73,7 +73,11 @@ impl Config {
         ] {
             require(limit > 0, field, "must be above zero", limit)?;
         }
-        for (field, limit) in [("scrape.pageBytes", scrape.page_bytes), ("scrape.lineBytes", scrape.line_bytes)] {
+        for (field, limit) in [
+            ("scrape.pageBytes", scrape.page_bytes),
+            ("scrape.lineBytes", scrape.line_bytes),
+            ("scrape.serving.pageBytes", scrape.serving.page_bytes),
+        ] {
             require(limit.0 > 0, field, "must be above zero", limit)?;
         }
         let path = &scrape.serving.path;
@@ -183,6 +187,7 @@ mod tests {
             ),
             ("scrape: {concurrency: 0}", "scrape.concurrency"),
             ("scrape: {pageBytes: 0}", "scrape.pageBytes"),
+            ("scrape: {serving: {pageBytes: 0}}", "scrape.serving.pageBytes"),
             ("scrape: {urls: [{url: 'ftp://node/metrics'}]}", "scrape.urls[0].url"),
             ("scrape: {urls: [{url: 'node:9400'}]}", "scrape.urls[0].url"),
             ("scrape: {discover: [{selector: 'app=x'}]}", "scrape.discover[0]"),
