@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{CAPACITY, Clock, DecisionCache, Key, LookupError, PENDING, TTL};
+use super::{CAPACITY, Clock, DecisionCache, Key, LookupError, PENDING, PENDING_OF_ONE, TTL};
 
 /// A clock that only goes on when it is told to.
 #[derive(Clone, Default)]
@@ -144,4 +144,24 @@ fn a_runtime_that_is_going_down_is_a_failure_and_nobody_waits_for_it() {
     let (got, pending) = answers.recv_timeout(Duration::from_mins(1)).expect("it does not hang");
     assert!(matches!(got, Some(Err(LookupError::Failed(_)))), "{got:?}");
     assert_eq!(pending, 0);
+}
+
+#[tokio::test]
+async fn one_asker_cannot_keep_the_answers_from_the_others() {
+    let (mut cache, _) = cache::<()>();
+    cache.lookup_timeout = Duration::from_secs(2);
+    let cache = Arc::new(cache);
+    let [greedy, other] = [Key::of(b"greedy"), Key::of(b"other")];
+    let mut waiting = tokio::task::JoinSet::new();
+    for number in 0..PENDING_OF_ONE {
+        let cache = Arc::clone(&cache);
+        waiting.spawn(async move { cache.get_for(greedy, key(number), std::future::pending).await });
+    }
+    crate::testing::eventually("all are under way", || cache.slots.lock().pending == PENDING_OF_ONE).await;
+    let next = key(PENDING_OF_ONE);
+    assert_eq!(cache.get_for(greedy, next, || async { Ok(()) }).await, Err(LookupError::Busy));
+    assert_eq!(cache.get_for(other, next, || async { Ok(()) }).await, Ok(()));
+    while waiting.join_next().await.is_some() {}
+    assert_eq!(cache.get_for(greedy, key(PENDING), || async { Ok(()) }).await, Ok(()));
+    assert!(cache.slots.lock().pending_of.is_empty(), "nobody is remembered for longer than asked for");
 }
