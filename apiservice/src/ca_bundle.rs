@@ -20,6 +20,8 @@ use tokio::{sync::watch, time::Instant};
 const PAUSE: Duration = Duration::from_secs(1);
 /// After a write that failed.
 const RETRY: Duration = Duration::from_secs(5);
+/// Longest time for one write: meanwhile nothing else is followed.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An object that holds a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,7 +113,10 @@ pub async fn keep_ca_bundle(
             Some((holder, event)) = events.next() => observe(&mut known, holder, event),
             changed = bundle.changed(), if follows => follows = changed.is_ok(),
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                write(&client, &mut known, &wanted).await;
+                tokio::select! {
+                    () = &mut shutdown => return,
+                    () = write(&client, &mut known, &wanted) => {}
+                }
             }
         }
     }
@@ -138,7 +143,7 @@ fn observe(
         Err(error) => match holder {
             Holder::ApiService(_) => tracing::warn!(%error, "cannot watch our APIServices; trying again"),
             Holder::MutatingWebhook(_) => {
-                tracing::warn!(%error, "cannot watch our webhook's registration; trying again")
+                tracing::warn!(%error, "cannot watch our webhook's registration; trying again");
             }
         },
     }
@@ -151,17 +156,19 @@ async fn write(client: &Client, known: &mut BTreeMap<Holder, Known>, wanted: &Va
             continue;
         }
         let patch = holder.patch(&known.webhooks, wanted);
-        match holder.api(client.clone()).patch(holder.name(), &PatchParams::default(), &patch).await {
-            Ok(_) => {
+        let (api, parameters) = (holder.api(client.clone()), PatchParams::default());
+        let problem = match tokio::time::timeout(TIMEOUT, api.patch(holder.name(), &parameters, &patch)).await {
+            Ok(Ok(_)) => {
                 tracing::info!(?holder, "caBundle written");
                 known.bundle = Some(wanted.clone());
                 known.not_before = now + PAUSE;
+                continue;
             }
-            Err(error) => {
-                tracing::warn!(%error, ?holder, "caBundle could not be written; trying again");
-                known.not_before = now + RETRY;
-            }
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", TIMEOUT.as_secs()),
+        };
+        tracing::warn!(error = problem, ?holder, "caBundle could not be written; trying again");
+        known.not_before = Instant::now() + RETRY;
     }
 }
 
