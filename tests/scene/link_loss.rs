@@ -7,7 +7,7 @@ use futures::future::{join_all, try_join_all};
 use super::{
     fleet::{KUBELETS, ONPREM, add_node},
     node_loss,
-    service::{CALM, Service},
+    service::{CALM, Service, note},
     site::Site,
     stage::Stage,
     way::Way,
@@ -49,7 +49,7 @@ async fn befalls(site: &mut Site<'_>, services: Vec<Service<'_>>) -> Result<(), 
         |what: &'static str, why: &'static str| plain.until(what, move |m| !m.active && m.message.contains(why));
     because("the HPA to hold for a silent pool", "none of the 1 ready pods in pool").await?;
     site.is_lost().await?;
-    services.iter().for_each(|service| drop(service.record.note("its nodes are lost, and its pods unready")));
+    note(&services, "its nodes are lost, and its pods unready");
     because("the HPA to hold for a lost node", "is not heard of").await?;
     tokio::time::sleep(WOULD_HAVE_ACTED).await;
     let (now, silence) = (fleet.picture(), services[0].record.seconds() - cuts[0]);
@@ -61,7 +61,7 @@ async fn befalls(site: &mut Site<'_>, services: Vec<Service<'_>>) -> Result<(), 
         }
     }
     site.mend().await?;
-    services.iter().for_each(|service| drop(service.record.note("the link is back")));
+    note(&services, "the link is back");
     let ends = join_all(services.into_iter().map(|service| async {
         let (pool, uid) = service.falls_back().await?;
         let (name, home) = (service.name().to_owned(), uid == service.home);

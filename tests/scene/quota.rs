@@ -18,7 +18,7 @@ use super::{
     fleet::{ONPREM, Picture, SERVICE},
     karpenter::CLOUD,
     rollout,
-    service::{BUSY, CALM, Service},
+    service::{BUSY, CALM, Service, note},
     stage::{CLOUD_GPUS, Stage},
     way::Way,
 };
@@ -138,14 +138,14 @@ async fn without_cloud(stage: &Stage) -> Result<(), String> {
     assert!(asked.len() == 1 && asked[0] <= 3, "no more are asked for: {asked:?}");
     assert_eq!(now.machines(CLOUD), 0);
 
-    both.iter().for_each(|service| drop(service.record.note("a GPU on premises becomes free")));
+    note(both, "a GPU on premises becomes free");
     let pods: Api<Pod> = batch.api();
     pods.delete("batch", &DeleteParams::default()).await.map_err(|error| error.to_string())?;
     let homes = |now: &Picture| both.iter().map(|service| now.ready(service.name(), ONPREM)).sum::<usize>();
     let home = stage.fleet.until("a pending replica to find its place on premises", |now| homes(now) == 3).await?;
     assert_eq!(home.machines(CLOUD), 0, "not one of them has come from the cloud");
 
-    both.iter().for_each(|service| drop(service.record.note("the quota is raised")));
+    note(both, "the quota is raised");
     give(stage, CLOUD_GPUS).await?;
     let whole = |now: &Picture| {
         both.iter().all(|service| now.of(service.name()).count() == 3 && now.of(service.name()).all(|pod| pod.ready))

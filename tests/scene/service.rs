@@ -26,6 +26,13 @@ pub struct Service<'a> {
     pub home: String,
 }
 
+/// Notes an event that befalls several services.
+pub fn note<'s>(services: impl IntoIterator<Item = &'s Service<'s>>, what: &str) {
+    for service in services {
+        service.record.note(what);
+    }
+}
+
 impl<'a> Service<'a> {
     /// Starts it in a namespace of that name, with one replica that has little to do.
     pub async fn start(stage: &'a Stage, way: Way, name: &str, title: &str) -> Result<Self, String> {
@@ -57,7 +64,11 @@ impl<'a> Service<'a> {
         self.reads(BUSY);
         let name = self.name();
         let three = |now: &Picture| now.ready(name, ONPREM) == 1 && now.ready(name, CLOUD) == 2;
-        self.stage.fleet.until("a replica on premises and two in the cloud", three).await
+        let grown = self.stage.fleet.until("a replica on premises and two in the cloud", three).await;
+        grown.map_err(|error| {
+            let _ = self.record.write("it does not burst"); // the error below is what counts
+            format!("{name}: {error}\n{}\n{}", self.record.timeline(), self.stage.adapter().tail(30))
+        })
     }
 
     /// UIDs of the replicas that exist and are not being deleted.
