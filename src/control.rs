@@ -17,6 +17,7 @@ use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
 use crate::{
+    burst::announce::Found,
     clock::Clock,
     config,
     engine::State,
@@ -122,7 +123,14 @@ impl Control {
                 meters: Arc::clone(&meters),
                 failures: Arc::clone(&failures),
             },
-            reporter: Reporter { client: client.clone(), leadership: leadership.clone(), identity, memory, failures },
+            reporter: Reporter {
+                client: client.clone(),
+                leadership: leadership.clone(),
+                identity,
+                memory,
+                failures,
+                found: Found::default(),
+            },
             rounds,
             shown: Shown { meters, leadership, clock, max_age: max_age(tick.0) },
         })

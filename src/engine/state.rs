@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    capacity::Capacity, demand::Memory, filter::Filter, forecast::Forecaster, readiness::Readiness,
+    capacity::Capacity, demand::Memory, drift::Drift, filter::Filter, forecast::Forecaster, readiness::Readiness,
     saturation::Saturation, season::Season, utilization::Map,
 };
 use crate::signal::Maximum;
@@ -21,6 +21,8 @@ pub struct State {
     pub(super) saturation: Saturation,
     /// What was wanted, replica equivalents.
     pub(super) wanted: Maximum,
+    /// Moves between pools.
+    pub(super) drift: Drift,
     /// Since when demand has been known without interruption, seconds since the epoch.
     pub(super) measured_since: Option<f64>,
     /// Advice that nobody has followed yet.

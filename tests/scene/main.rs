@@ -24,6 +24,7 @@ mod cluster {
 
 mod chart;
 mod course;
+mod drift_home;
 mod fleet;
 mod gateway;
 mod karpenter;
@@ -37,4 +38,5 @@ mod release;
 mod release_order;
 mod stage;
 mod there_and_back;
+mod told;
 mod way;
