@@ -27,9 +27,9 @@ const EXAMPLES: &str = "Examples:
   tidegate demo --engine --record decisions.jsonl && tidegate replay --decisions decisions.jsonl
 
 Exit status 0: the scene played as described. Up to 3 replicas and back to 1, none removed
-that the load warranted, each fault seen as unknown. With --engine: up to 3 and back to 1, on
-premises first and the cloud given back first, nothing removed while the service is unknown,
-nothing asked for twice for one rise of the load. Exit status 1: something of it did not hold;
+that the load warranted, each fault seen as unknown. With --engine: up to 3 or more, on premises
+first, and back to the nodes on premises, the cloud first; nothing removed while the service is
+unknown, nothing asked for again for the same load while it is on its way. Exit status 1: something of it did not hold;
 the last line says what.";
 
 /// The first line of the output, whatever its form.

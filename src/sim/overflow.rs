@@ -122,7 +122,7 @@ impl Director {
             meters: Meters::default(),
             decision_age: least(script::STEP * TURNS),
             adapter,
-            replicas: script::MIN_REPLICAS,
+            replicas: script::FIRST_REPLICAS,
             critic: Critic::new(script::load(), late),
         })
     }
@@ -164,7 +164,7 @@ impl Director {
     }
 
     fn over(&self, turn: &Turn) -> bool {
-        turn.ready() == script::MIN_REPLICAS as usize && self.replicas == script::MIN_REPLICAS
+        turn.ready() <= script::ON_PREMISES && self.replicas as usize == turn.ready() && !self.world.pays_for_cloud()
     }
 
     fn summary(&self) -> Summary {
@@ -250,7 +250,7 @@ impl Director {
         let current = i32::try_from(before).unwrap_or(i32::MAX);
         let sync = self.hpa.sync(&mut self.client, self.clock.now(), current, &self.world.phases()).await;
         self.replicas = u32::try_from(sync.desired).unwrap_or_default();
-        self.critic.moved(time, before, self.replicas, unknown);
+        self.critic.moved(time, self.world.cluster.ready(), (before, self.replicas), unknown);
         let usage = sync.usage.first().copied().flatten();
         Sync {
             // The usage is that of one replica, in thousandths.

@@ -96,7 +96,7 @@ fn lines(turn: &Turn, before: Option<&Turn>, paint: Paint) -> String {
     if let Some(Sync { replicas, .. }) = turn.sync
         && replicas != turn.current
     {
-        let told = format!("the HPA has read {} and asks for {replicas} in place of {}", turn.desired, turn.current);
+        let told = format!("the HPA reads {} and asks for {replicas} replicas", turn.desired);
         let _ = writeln!(lines, "{:>6} {} {told}", "", paint.tone(Tone::Faint, "›"));
     }
     lines
@@ -145,7 +145,7 @@ fn plot(turns: &[Turn], paint: Paint) -> String {
         ("demand", &|turn| turn.demand),
     ] {
         row(name, &|turn| match value(turn) {
-            Some(replicas) => EIGHTHS[((replicas * 2.0).round() as usize).min(EIGHTHS.len() - 1)].to_string(),
+            Some(replicas) => HALVES[((replicas * 2.0).round() as usize).min(HALVES.len() - 1)].to_string(),
             None => paint.tone(Tone::Unknown, '?'),
         });
     }
@@ -162,7 +162,7 @@ fn plot(turns: &[Turn], paint: Paint) -> String {
 }
 
 /// Halves of a replica, none to four.
-const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+const HALVES: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// What happened.
 fn sentence(turns: &[Turn], summary: &Summary) -> String {
@@ -174,7 +174,7 @@ fn sentence(turns: &[Turn], summary: &Summary) -> String {
     let percent = in_time as f64 / requests.max(1) as f64 * 100.0;
     let plural = |count: usize| if count == 1 { "addition" } else { "additions" };
     let wrong = [
-        (second_additions, "additions were made again for the same load"),
+        (second_additions, "additions were made again for the same load while the first was on its way"),
         (removed_while_unknown, "replicas were removed meanwhile"),
         (onprem_before_cloud, "replicas left the on-premises nodes before the cloud"),
     ];
@@ -188,9 +188,68 @@ fn sentence(turns: &[Turn], summary: &Summary) -> String {
     format!(
         "The service went from {first} to {max_replicas} replicas with {additions} {}, {max_cloud} of them in the cloud, and \
          ended with {final_replicas}; it was unknown for {}: {wrong}. The cloud was paid for {}. {percent:.1} % of {requests} \
-         requests had their first token within 5 s and the others 0.2 s apart. Played in {seconds} s.",
+         requests had their first token within 5 s and the others 0.1 s apart. Played in {seconds} s.",
         plural(additions),
         clock(blind.sum()),
         clock(cloud_seconds),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(time: f64, current: u32, desired: u32) -> Turn {
+        Turn {
+            time,
+            offered: 2.2,
+            utilization: Some(72.4),
+            queued: 7,
+            demand: Some(1.64),
+            pools: [Pods { ready: 2, starting: 0 }, Pods { ready: 0, starting: 1 }],
+            pending: 1,
+            current,
+            desired,
+            reason: "Demand",
+            sentence: format!("{current} become {desired}"),
+            unknown: None,
+            sync: None,
+            events: vec!["something happens".into()],
+        }
+    }
+
+    #[test]
+    fn a_line_has_load_what_is_known_of_it_pods_by_pool_and_the_decision_in_words() {
+        assert_eq!(
+            lines(&turn(330.0, 3, 4), None, Paint::new(false)),
+            "       › something happens\n\
+             \x20 5:30  2.20   72 %      7    1.6  ●●     ○◌     4      3 become 4\n"
+        );
+        let blind = Turn { utilization: None, demand: None, unknown: Some("why".into()), ..turn(330.0, 3, 3) };
+        assert!(lines(&blind, None, Paint::new(false)).contains("  2.20      ?      7      ?  ●●"));
+    }
+
+    #[test]
+    fn a_decision_is_told_when_it_is_another_one_and_not_while_only_its_figures_change() {
+        let told = |before: &Turn, turn: &Turn| lines(turn, Some(before), Paint::new(false)).contains("become");
+        let first = turn(330.0, 3, 4);
+        let same = Turn { demand: Some(1.7), offered: 2.3, reason: "Forecast", ..turn(335.0, 3, 4) };
+        assert_eq!([told(&first, &same), told(&first, &turn(335.0, 4, 4))], [false, true]);
+        assert!(told(&first, &Turn { unknown: Some("why".into()), ..same }));
+    }
+
+    #[test]
+    fn the_plot_shows_load_replicas_and_where_something_was_unknown_in_columns() {
+        let turns: Vec<Turn> = (0..20_u32)
+            .map(|i| Turn { unknown: (i >= 15).then(|| "why".into()), ..turn(f64::from(i) * 5.0, 3, 3) })
+            .collect();
+        let plot = plot(&turns, Paint::new(false));
+        let row = |label: &str| {
+            let row = plot.lines().find(|line| line.trim_start().starts_with(label)).expect("a row");
+            row.split_once('│').expect("an axis").1.to_owned()
+        };
+        assert_eq!([row("load"), row("demand")], ["▄".repeat(20), "▃".repeat(20)]);
+        assert_eq!([row("onprem"), row("cloud"), row("on way")], ["2".repeat(20), "·".repeat(20), "2".repeat(20)]);
+        assert_eq!(row("unknown"), format!("{}?????", "·".repeat(15)));
+    }
 }

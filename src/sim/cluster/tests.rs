@@ -124,7 +124,7 @@ fn a_node_that_is_not_there_is_not_in_the_view_and_one_that_is_has_its_pools_lab
     let mut cluster = elastic();
     let pools = |cluster: &Cluster| {
         let view = cluster.view();
-        let pools = view.nodes.values().map(|node| node.labels.get("pool").map(|pool| pool.to_string()));
+        let pools = view.nodes.values().map(|node| node.labels.get("pool").map(ToString::to_string));
         pools.flatten().collect::<Vec<_>>()
     };
     cluster.step(at(0), 2);

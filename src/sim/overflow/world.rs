@@ -65,7 +65,7 @@ impl World {
             cluster: Cluster::new(settings, nodes),
             exporters,
             servers: BTreeMap::new(),
-            fleet: Fleet::new(&Model::default(), seed),
+            fleet: Fleet::new(&Model::default(), script::BOUNDS, seed),
             noise: Noise::new(seed),
             events: Vec::new(),
             bought: BTreeMap::new(),
@@ -233,6 +233,11 @@ impl World {
     pub(super) fn cloud_seconds(&self, now: Timestamp) -> f64 {
         let held = self.bought.values().map(|since| now.duration_since(*since).as_secs_f64());
         self.cloud_seconds + held.sum::<f64>()
+    }
+
+    /// Whether a cloud node is bought and not given back.
+    pub(super) fn pays_for_cloud(&self) -> bool {
+        !self.bought.is_empty()
     }
 
     /// What has happened since the last time.
