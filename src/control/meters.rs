@@ -147,7 +147,10 @@ impl Meters {
         let targets = outcomes.iter().filter_map(|outcome| outcome.target.as_ref());
         let there: BTreeSet<_> = targets.map(|(deployment, _)| (&deployment.namespace, &deployment.name)).collect();
         self.gpu_seconds.retain(|((namespace, name), _), _| there.contains(&(namespace, name)));
-        self.ready.retain(|(namespace, name), _| there.contains(&(namespace, name)));
+        // What is ready now is known of those only for whom it was decided.
+        let decided: BTreeSet<_> =
+            self.last.iter().map(|last| (&last.deployment.namespace, &last.deployment.name)).collect();
+        self.ready.retain(|(namespace, name), _| decided.contains(&(namespace, name)));
     }
 }
 
@@ -175,7 +178,7 @@ impl Collector for Shown {
         let Meters { decisions, gpu_seconds, ready, ready_seconds, forecast_errors, last, at, moves, tick_seconds } =
             &*meters;
         let age = at.and_then(|at| Duration::try_from(self.clock.now().duration_since(at)).ok()).unwrap_or_default();
-        let last = if age > self.max_age { &[][..] } else { last };
+        let (last, ready) = if age > self.max_age { (&[][..], None) } else { (&last[..], Some(ready)) };
         let encoder = &mut encoder;
         let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
         let none = || Vec::<(&'static str, Arc<str>)>::new();
@@ -232,7 +235,7 @@ impl Collector for Shown {
         let of = |(service, pools): (&Service, &BTreeMap<Arc<str>, u32>)| -> Vec<_> {
             pools.iter().map(|(pool, ready)| (labels(service, pool), f64::from(*ready))).collect()
         };
-        family(encoder, gauge, "tidegate_ready_replicas", help, ready.iter().flat_map(of))?;
+        family(encoder, gauge, "tidegate_ready_replicas", help, ready.into_iter().flatten().flat_map(of))?;
         let help = "Seconds from a pod's creation to ready, by pool";
         histograms(encoder, "tidegate_time_to_ready_seconds", help, ready_seconds)?;
         let help = "What came less what was expected, by pool, replica equivalents";

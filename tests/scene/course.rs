@@ -67,7 +67,7 @@ pub async fn play(stage: &Stage, way: Way, name: &str) -> Result<Course, String>
     let home = start.of(name).next().map(|pod| pod.uid.clone()).unwrap_or_default();
     way.take_over(stage, &namespace).await?;
     let title = format!("There and back: {}", way.label());
-    let timeline = stage.timeline(&namespace, way.autoscaler());
+    let timeline = stage.timeline_with(&namespace, way.autoscaler());
     let record = Record::begin(&format!("there_and_back_{name}"), &title, stage, name, timeline);
 
     let begins = record.note(format!("hey starts: -z {length} -c {}", load::CLIENTS));

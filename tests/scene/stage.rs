@@ -13,7 +13,7 @@ use super::{
         namespace::Namespace,
         process::{Part, free_ports},
         timeline::Timeline,
-        workload::DEPLOYMENT,
+        workload::{AUTOSCALER, DEPLOYMENT},
     },
     fleet::{Fleet, ONPREM},
     karpenter::{self, CLOUD, POOL},
@@ -127,8 +127,13 @@ impl Stage {
         create(self.plane, &policy).await.map(drop)
     }
 
-    /// The Deployment that KServe makes, and the HPA of that name, from now on.
-    pub fn timeline(&self, namespace: &Namespace, autoscaler: &str) -> Timeline {
+    /// The Deployment that KServe makes, and arena's HPA, from now on.
+    pub fn timeline(&self, namespace: &Namespace) -> Timeline {
+        self.timeline_with(namespace, AUTOSCALER)
+    }
+
+    /// As [`timeline`](Self::timeline), with the HPA of that name.
+    pub fn timeline_with(&self, namespace: &Namespace, autoscaler: &str) -> Timeline {
         Timeline::watch(&self.client, &namespace.name, DEPLOYMENT, autoscaler)
     }
 }
