@@ -64,7 +64,7 @@ struct Last {
     demand: Option<f64>,
     /// By pool: seconds from now, what is expected, and its margin.
     forecasts: Vec<(usize, f64, f64)>,
-    flags: [(&'static str, bool); 5],
+    flags: [(&'static str, bool); 7],
 }
 
 impl Meters {
@@ -134,7 +134,9 @@ impl Meters {
                             ("unknown", flags.unknown.is_some()),
                             ("saturated", flags.saturated.is_some()),
                             ("limited", flags.limited.is_some()),
+                            ("unplaced", flags.unplaced.is_some()),
                             ("bursting", flags.bursting.is_some()),
+                            ("moving_home", flags.moving.is_some()),
                             ("cannot_tell", flags.cannot_tell.is_some()),
                         ],
                     });
@@ -207,7 +209,7 @@ impl Collector for Shown {
         family(encoder, gauge, "tidegate_forecast_replicas", help, by_pool(|forecast| forecast.1))?;
         let help = "Reserve for the error of that forecast, replica equivalents";
         family(encoder, gauge, "tidegate_forecast_margin_replicas", help, by_pool(|forecast| forecast.2))?;
-        let help = "1 while a service is unknown, saturated, limited, bursting, or its utilization cannot tell";
+        let help = "1 while a service is unknown, saturated, limited, has replicas without a place, bursts, moves a replica home, or its utilization cannot tell";
         let rows = last.iter().flat_map(|last| {
             last.flags.iter().map(move |(condition, holds)| {
                 let mut labels = service(last);
