@@ -154,6 +154,9 @@ impl Step<'_> {
         self.decision.landing = burst::landing(pools, self.decision.current, |_| 0.0);
         let why: Arc<str> = match measured.ready {
             0 => "no pod is ready".into(),
+            ready if measured.still == ready => {
+                format!("all {ready} ready pods run requests while their counters stand still").into()
+            }
             ready => format!("none of the {ready} ready pods has a fresh value of what the policy asks for").into(),
         };
         self.decision.unknown(&why, &[Direction::Up, Direction::Down]);
@@ -180,7 +183,12 @@ impl Step<'_> {
         self.decision.source = Some(source);
         if measured.known < measured.ready {
             let missing = measured.ready - measured.known;
-            let why = format!("{missing} of {} ready pods have no fresh value", measured.ready).into();
+            let Measured { ready, still, .. } = *measured;
+            let why = if still == missing {
+                format!("{still} of {ready} ready pods run requests while their counters stand still").into()
+            } else {
+                format!("{missing} of {ready} ready pods have no fresh value").into()
+            };
             self.decision.unknown(&why, &[Direction::Down]);
         }
         self.decision.reasons.push(Reason::Demand {
