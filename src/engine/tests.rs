@@ -261,6 +261,40 @@ fn growth_rests_on_what_is_known_while_a_pod_is_missing() {
 }
 
 #[test]
+fn pods_that_run_requests_while_their_counters_stand_still_are_unknown_and_none_of_them_is_spare() {
+    let mut scene = roomy(3);
+    scene.settle(20, 10.0, 0.0);
+    let still = |scene: &mut Scene, pods: usize| {
+        scene.work(10.0, 0.0);
+        for pod in 0..pods {
+            let Work { generated_tokens, finished, .. } = &mut scene.seen.pods[pod].work;
+            (*generated_tokens, *finished) =
+                (Signal::Known { value: 0.0, at: scene.now }, Signal::Known { value: 0.0, at: scene.now });
+        }
+        scene.decide()
+    };
+    // One page proves nothing; three in a row do.
+    assert_eq!([0; 3].map(|_| still(&mut scene, 1).down == Verdict::Unknown), [false, false, true]);
+    let one = still(&mut scene, 1);
+    assert!(one.sentence().contains("1 of 3 ready pods run requests while their counters stand still"), "{one:?}");
+    let all: Vec<Decision> = (0..120).map(|_| still(&mut scene, 3)).collect();
+    assert!(all.iter().all(|decision| decision.desired == 3));
+    let last = &all[119];
+    assert_eq!((last.demand, last.up, last.down), (None, Verdict::Unknown, Verdict::Unknown));
+    let why = "all 3 ready pods run requests while their counters stand still";
+    assert_eq!(last.flags.unknown.as_deref(), Some(why));
+    // They go on: the next page is believed.
+    assert!(scene.settle(1, 10.0, 0.0).demand.is_some());
+}
+
+#[test]
+fn a_pod_that_runs_nothing_has_counters_that_may_stand_still() {
+    let mut scene = roomy(3);
+    let decision = scene.settle(30, 0.0, 0.0);
+    assert_eq!((decision.demand, decision.down), (Some(0.0), Verdict::Done));
+}
+
+#[test]
 fn after_a_restart_nothing_goes_before_a_whole_window_was_measured_and_growth_waits_for_nothing() {
     let mut scene = roomy(6);
     scene.policy.behavior.down.window_seconds = Some(60.0);
