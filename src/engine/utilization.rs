@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::signal::{Mean, Quantiles};
+use crate::signal::{Mean, WeightedQuantiles};
 
 pub mod full;
 
@@ -26,6 +26,8 @@ const NEEDED: usize = 8;
 /// Seconds of utilization before a change that are compared, and how long it settles before as many after it are.
 const COMPARED: f64 = 60.0;
 const SETTLING: f64 = 30.0;
+/// Changes later than so many seconds after the first are another experiment: demand has moved meanwhile.
+const LONGEST: f64 = 600.0;
 /// A sample counts for at most so long, seconds.
 const HOLD: f64 = 30.0;
 /// An elasticity above this is as good as none.
@@ -52,7 +54,7 @@ const MOST: f64 = 2.0;
 #[serde(rename_all = "camelCase", default)]
 pub struct Map {
     full: Full,
-    elasticity: Quantiles,
+    elasticities: WeightedQuantiles,
     recent: Mean,
     ready: u32,
     experiment: Option<Experiment>,
@@ -60,7 +62,10 @@ pub struct Map {
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Experiment {
+    /// First and last change, seconds.
+    begun: f64,
     since: f64,
+    /// Before them.
     replicas: u32,
     utilization: f64,
 }
@@ -71,25 +76,28 @@ impl Map {
         self.full.look(now, fleet, target);
         let Fleet { ready, mean: utilization, .. } = fleet;
         if ready != self.ready {
-            let before = self.recent.over(COMPARED, now, HOLD).filter(|(_, covered)| *covered >= COMPARED / 2.0);
-            // One change after another is one experiment without a before.
-            let settled = self.experiment.is_none() && self.ready > 0;
-            self.experiment = Some(Experiment {
-                since: now,
-                replicas: self.ready,
-                utilization: before.filter(|_| settled).map_or(0.0, |(mean, _)| mean),
-            });
+            // One change soon after another goes on with the experiment: a large change says more than two small ones.
+            let begun = self.experiment.take().filter(|begun| now <= begun.begun + LONGEST);
+            let anew = || {
+                let (mean, covered) = self.recent.over(COMPARED, now, HOLD)?;
+                (covered >= COMPARED / 2.0 && self.ready > 0 && mean > 0.0).then_some((self.ready, mean))
+            };
+            self.experiment = match begun {
+                Some(begun) => Some(Experiment { since: now, ..begun }),
+                None => anew().map(|(replicas, utilization)| Experiment { begun: now, since: now, replicas, utilization }),
+            };
             self.ready = ready;
             self.recent.clear();
         }
         self.recent.push(now, utilization, COMPARED);
-        if let Some(Experiment { since, replicas, utilization: before }) = self.experiment
+        if let Some(Experiment { since, replicas, utilization: before, .. }) = self.experiment
             && now >= since + SETTLING + COMPARED
         {
             let after = self.recent.over(COMPARED, now, HOLD).filter(|(_, covered)| *covered >= COMPARED / 2.0);
-            if let Some((after, _)) = after.filter(|(after, _)| *after > 0.0 && before > 0.0) {
-                let elasticity = (after / before).ln() / (f64::from(ready) / f64::from(replicas)).ln();
-                self.elasticity.push(elasticity.clamp(-3.0, 3.0), KEPT);
+            let change = (f64::from(ready) / f64::from(replicas)).ln();
+            if let Some((after, _)) = after.filter(|(after, _)| *after > 0.0 && change != 0.0) {
+                let elasticity = (after / before).ln() / change;
+                self.elasticities.push(elasticity.clamp(-3.0, 3.0), change.abs(), KEPT);
                 let near = self.full.reading().is_some_and(|full| before.max(after) >= full::NEAR * full);
                 if near && elasticity.abs() <= STEEPEST && self.median().is_some_and(|median| median <= FLAT) {
                     self.full.raise(target);
@@ -100,7 +108,7 @@ impl Map {
     }
 
     fn median(&self) -> Option<f64> {
-        self.elasticity.at(0.5).filter(|_| self.elasticity.len() >= NEEDED)
+        self.elasticities.at(0.5).filter(|_| self.elasticities.len() >= NEEDED)
     }
 
     /// Load of a replica that reads so many percent.
@@ -129,7 +137,7 @@ impl Map {
     #[must_use]
     pub fn cannot_tell(&self) -> Option<Arc<str>> {
         let Some(median) = self.median() else {
-            let seen = self.elasticity.len();
+            let seen = self.elasticities.len();
             return Some(
                 format!("how it follows load is not known yet, from {seen} of {NEEDED} changes of the replicas").into(),
             );
@@ -139,7 +147,7 @@ impl Map {
         }
         let what = if median > -FLAT { "it fell" } else { "it stayed" };
         let text =
-            format!("{what} when load on each replica rose, in {} changes of the replicas", self.elasticity.len());
+            format!("{what} when load on each replica rose, in {} changes of the replicas", self.elasticities.len());
         Some(text.into())
     }
 }
@@ -212,6 +220,6 @@ mod tests {
         for i in 0..200_u32 {
             map.learn(f64::from(i) * 10.0, fleet(4 + i % 2, 50.0), 70.0);
         }
-        assert_eq!((map.elasticity.len(), map.full.reading()), (0, Some(50.0)));
+        assert_eq!((map.elasticities.len(), map.full.reading()), (0, Some(50.0)));
     }
 }
