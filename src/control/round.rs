@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::roster::Subject;
 use crate::{
+    burst::findings::Standing,
     cluster::ObjectKey,
     engine::{Decision, Reason, Verdict},
     policy::{
@@ -33,6 +34,8 @@ pub struct Outcome {
     pub mode: Mode,
     /// The Deployment and the InferenceService that it serves, as far as one was found.
     pub target: Option<(ObjectKey, Option<Arc<str>>)>,
+    /// How the order of its pools stands.
+    pub pools: Standing,
     /// What was decided, or why nothing may be.
     pub verdict: Result<Settled, Refusal>,
 }
@@ -88,7 +91,8 @@ impl Round {
                     (Err(Arc::clone(&why)), Err(why))
                 }
             };
-            let new = Advice { inference_service: inference_service.clone(), desired, demand };
+            let removal_near = outcome.verdict.as_ref().is_ok_and(|settled| removal_near(&settled.decision));
+            let new = Advice { inference_service: inference_service.clone(), desired, demand, removal_near };
             // A second policy's refusal is not what there is to say about the Deployment.
             if outcome.verdict.is_ok() || !advice.contains_key(deployment) {
                 advice.insert(deployment.clone(), new);
@@ -104,6 +108,10 @@ fn desired(decision: &Decision) -> Result<Desired, Arc<str>> {
         None if decision.desired == decision.current => Ok(Desired::Hold),
         None => Ok(Desired::Move(decision.desired)),
     }
+}
+
+fn removal_near(decision: &Decision) -> bool {
+    decision.flags.moving.is_some() || decision.down == Verdict::Held
 }
 
 fn demand(decision: &Decision) -> Result<f64, Arc<str>> {
