@@ -71,7 +71,8 @@
 //!
 //! # What it does not do
 //!
-//! With utilization alone a full replica is what the policy's target says: a service that is full at 25 % is not found out.
+//! With utilization alone it learns what a full replica reads, but not from a service that never fills one, and not what
+//! waits; what was tried is in [`utilization`].
 //! Where demand rises faster than a pool's time to ready, requests are late until it is there. A season of a week is not
 //! modelled.
 
