@@ -99,7 +99,9 @@ mod tests {
     fn no_line_of_help_is_longer_than_the_width_to_which_help_is_wrapped() {
         for command in Cli::command().get_subcommands() {
             let texts = [command.get_after_help(), command.get_after_long_help()];
-            for line in texts.into_iter().flatten().map(ToString::to_string).collect::<Vec<_>>().iter().flat_map(|t| t.lines()) {
+            for line in
+                texts.into_iter().flatten().map(ToString::to_string).collect::<Vec<_>>().iter().flat_map(|t| t.lines())
+            {
                 assert!(line.chars().count() <= WIDTH, "{}: {line}", command.get_name());
             }
         }
