@@ -124,7 +124,7 @@ impl Control {
             },
             reporter: Reporter { client: client.clone(), leadership: leadership.clone(), identity, memory, failures },
             rounds,
-            shown: Shown { meters, leadership },
+            shown: Shown { meters, leadership, clock, max_age: max_age(tick.0) },
         })
     }
 
@@ -158,7 +158,7 @@ impl Ticker {
             restored = restore(&self.memory) => restored,
         };
         let mut desk = Desk::new(restored, self.recorder.take());
-        let max_age = (self.tick * TICKS).max(SHORTEST_AGE);
+        let max_age = max_age(self.tick);
         let mut ticks = tokio::time::interval(self.tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -174,6 +174,11 @@ impl Ticker {
             self.meters.lock().ticked(began.elapsed().as_secs_f64());
         }
     }
+}
+
+/// The age beyond which a decision is unknown (R2).
+fn max_age(tick: Duration) -> Duration {
+    (tick * TICKS).max(SHORTEST_AGE)
 }
 
 async fn restore(memory: &Memory) -> BTreeMap<Arc<str>, State> {

@@ -19,6 +19,8 @@ use tokio::{sync::watch, time::Instant};
 const PAUSE: Duration = Duration::from_secs(1);
 /// After a write that failed.
 const RETRY: Duration = Duration::from_secs(5);
+/// Longest time for one write: meanwhile nothing else is followed.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is known of one APIService.
 #[derive(Debug)]
@@ -60,7 +62,10 @@ pub async fn keep_ca_bundle(
             Some(event) = events.next() => observe(&mut known, event),
             changed = bundle.changed(), if follows => follows = changed.is_ok(),
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                write(&api, &mut known, &wanted).await;
+                tokio::select! {
+                    () = &mut shutdown => return,
+                    () = write(&api, &mut known, &wanted) => {}
+                }
             }
         }
     }
@@ -89,17 +94,19 @@ async fn write(api: &Api<DynamicObject>, known: &mut BTreeMap<String, Known>, wa
         }
         // The two exclude each other, and skipping verification would make the bundle pointless.
         let patch = json!({"spec": {"caBundle": wanted, "insecureSkipTLSVerify": null}});
-        match api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-            Ok(_) => {
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        let problem = match tokio::time::timeout(TIMEOUT, api.patch(name, &parameters, &patch)).await {
+            Ok(Ok(_)) => {
                 tracing::info!(api_service = name, "caBundle written");
                 known.bundle = Some(wanted.clone());
                 known.not_before = now + PAUSE;
+                continue;
             }
-            Err(error) => {
-                tracing::warn!(%error, api_service = name, "caBundle could not be written; trying again");
-                known.not_before = now + RETRY;
-            }
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", TIMEOUT.as_secs()),
+        };
+        tracing::warn!(error = problem, api_service = name, "caBundle could not be written; trying again");
+        known.not_before = Instant::now() + RETRY;
     }
 }
 

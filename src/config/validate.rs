@@ -73,7 +73,11 @@ impl Config {
         ] {
             require(limit > 0, field, "must be above zero", limit)?;
         }
-        for (field, limit) in [("scrape.pageBytes", scrape.page_bytes), ("scrape.lineBytes", scrape.line_bytes)] {
+        for (field, limit) in [
+            ("scrape.pageBytes", scrape.page_bytes),
+            ("scrape.lineBytes", scrape.line_bytes),
+            ("scrape.serving.pageBytes", scrape.serving.page_bytes),
+        ] {
             require(limit.0 > 0, field, "must be above zero", limit)?;
         }
         let path = &scrape.serving.path;
@@ -127,7 +131,7 @@ fn url_target(field: &str, target: &UrlTarget) -> Result<(), Invalid> {
 }
 
 fn discover(field: &str, discovery: &Discovery) -> Result<(), Invalid> {
-    let Discovery { preset, namespace: _, selector, port, path, scheme, access: _ } = discovery;
+    let Discovery { preset, namespace: _, selector, port, path, scheme, access } = discovery;
     let complete = preset.is_some() || (selector.is_some() && port.is_some());
     require(
         complete,
@@ -135,6 +139,9 @@ fn discover(field: &str, discovery: &Discovery) -> Result<(), Invalid> {
         "needs a preset (ack-gpu-exporter, dcgm-exporter, tidegate-agent) or selector and port",
         "neither",
     )?;
+    let has_credential = access.bearer_token_file.is_some() || access.basic_auth.is_some();
+    let rule = "must be named (* if all are meant) beside a bearerTokenFile or basicAuth, which goes to every pod with the exporter's labels";
+    require(!has_credential || discovery.namespace().is_some(), format!("{field}.namespace"), rule, "nothing")?;
     if let Some(selector) = selector {
         let parsed = selector.parse::<apiservice::Selector>();
         require(parsed.is_ok(), format!("{field}.selector"), "must be a label selector", format!("{selector:?}"))?;
@@ -183,10 +190,19 @@ mod tests {
             ),
             ("scrape: {concurrency: 0}", "scrape.concurrency"),
             ("scrape: {pageBytes: 0}", "scrape.pageBytes"),
+            ("scrape: {serving: {pageBytes: 0}}", "scrape.serving.pageBytes"),
             ("scrape: {urls: [{url: 'ftp://node/metrics'}]}", "scrape.urls[0].url"),
             ("scrape: {urls: [{url: 'node:9400'}]}", "scrape.urls[0].url"),
             ("scrape: {discover: [{selector: 'app=x'}]}", "scrape.discover[0]"),
             ("scrape: {discover: [{preset: dcgm-exporter, path: metrics}]}", "scrape.discover[0].path"),
+            (
+                "scrape: {discover: [{preset: dcgm-exporter, access: {bearerTokenFile: /token}}]}",
+                "scrape.discover[0].namespace",
+            ),
+            (
+                "scrape: {discover: [{selector: 'app=x', port: '9400', access: {basicAuth: {username: a, passwordFile: /b}}}]}",
+                "scrape.discover[0].namespace",
+            ),
             ("scrape: {discover: [{preset: dcgm-exporter, scheme: gopher}]}", "scrape.discover[0].scheme"),
             ("scrape: {discover: [{preset: dcgm-exporter, selector: 'a in b'}]}", "scrape.discover[0].selector"),
             ("scrape: {serving: {path: metrics}}", "scrape.serving.path"),
@@ -218,6 +234,8 @@ mod tests {
             "{scrape: {discover: [{preset: ack-gpu-exporter, namespace: '*'}]}, aggregate: {namespaces: [prod]}}",
             "{scrape: {discover: [{preset: dcgm-exporter}]}, aggregate: {namespaces: [prod]}}",
             "scrape: {discover: [{preset: ack-gpu-exporter}]}",
+            "scrape: {discover: [{preset: ack-gpu-exporter, access: {bearerTokenFile: /token}}]}",
+            "scrape: {discover: [{preset: dcgm-exporter, namespace: '*', access: {bearerTokenFile: /token}}]}",
         ] {
             assert_eq!(Config::parse(yaml, Path::new("x.yaml")).unwrap().validate(), Ok(()), "{yaml}");
         }

@@ -75,7 +75,10 @@ impl Desk {
         let Snapshot { readings, view, vocabulary, .. } = snapshot;
         let entries = match roster(view, vocabulary, |name| snapshot.is_metric(name)) {
             Ok(entries) => entries,
-            Err(why) => return Round { at: now, outcomes: Err(why) },
+            Err(why) => {
+                meters.nothing();
+                return Round { at: now, outcomes: Err(why) };
+            }
         };
         let since = self.last.replace(now).map_or(0.0, |last| now.duration_since(last).as_secs_f64().max(0.0));
         let mut observer = Observer::new(Known { readings, view, vocabulary, scrape }, now);
@@ -100,7 +103,7 @@ impl Desk {
             outcomes.push(Outcome { subject, mode, target, verdict });
         }
         self.kept.retain(|owner, _| present.contains(owner));
-        meters.services(&outcomes);
+        meters.services(&outcomes, now);
         Round { at: now, outcomes: Ok(outcomes) }
     }
 
