@@ -35,7 +35,7 @@ impl Way {
     /// Whether whoever goes this way runs the command.
     fn takes(self, command: &str) -> bool {
         match self {
-            Self::Helm => !command.contains("deploy/tidegate.yaml"),
+            Self::Helm => !command.contains("-f deploy/"),
             Self::Manifest => !command.contains("helm "),
         }
     }

@@ -327,6 +327,9 @@ fn decisions(path: &Path) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     }
+    if replay.steps() == 0 {
+        bail!("{}: no decision in it; the adapter makes one each control.tick (5s) for each policy", path.display());
+    }
     println!("{}: {} decisions, the same bit for bit", path.display(), replay.steps());
     Ok(ExitCode::SUCCESS)
 }

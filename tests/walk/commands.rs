@@ -15,8 +15,8 @@ pub enum Outcome {
     Installs,
     /// A release is gone when it has ended with status 0.
     Removes,
-    /// Serves, is ready in time, and ends with status 0 when it is told to stop.
-    Serves,
+    /// Serves, is ready in time, has this on its own page of metrics, and ends with status 0 when it is told to stop.
+    Serves(&'static str),
     /// Is not run here, for this reason.
     Except(&'static str),
 }
@@ -53,12 +53,12 @@ pub const COMMANDS: &[(&str, Outcome)] = &[
     ("kubectl delete hpa qwen-chat-hpa", Says(&["deleted"])),
     ("tidegate policy hpa qwen-chat | kubectl apply -f -", Says(&["created"])),
     ("kubectl get hpa qwen-chat-tidegate", Comes(&["1/1 (avg)"])),
-    ("tidegate adapter --discover ack-gpu-exporter", Serves),
-    ("tidegate adapter --discover dcgm-exporter", Serves),
+    ("tidegate adapter --discover ack-gpu-exporter", Serves("tidegate_pod_reading{")),
+    ("tidegate adapter --discover dcgm-exporter", Serves("tidegate_refused_targets{} 0")),
     ("tidegate adapter --config tidegate.yaml --print-config", Says(&["interval: 10s"])),
     ("tidegate replay load.csv", Beside(&["oracle:"])),
     ("tidegate replay load.csv --sweep", Beside(&["suggested:"])),
-    ("tidegate adapter --discover ack-gpu-exporter --record recorded.jsonl", Serves),
+    ("tidegate adapter --discover ack-gpu-exporter --record recorded.jsonl", Serves("tidegate_decisions_total{")),
     ("tidegate replay --decisions recorded.jsonl", Says(&["decisions, the same bit for bit"])),
     // deploy/README.md
     ("docker build --file deploy/Dockerfile --tag REGISTRY/tidegate:0.1.0 .", Except("needs a container engine")),
@@ -68,9 +68,11 @@ pub const COMMANDS: &[(&str, Outcome)] = &[
         "helm upgrade tidegate deploy/chart --namespace tidegate --reset-then-reuse-values --values values.yaml",
         Installs,
     ),
+    ("kubectl apply --server-side -f deploy/agent.yaml", Says(&["daemonset.apps/tidegate-agent serverside-applied"])),
     ("helm upgrade tidegate deploy/chart --namespace tidegate --reset-then-reuse-values", Installs),
     ("helm uninstall tidegate --namespace tidegate", Removes),
     ("kubectl delete -f deploy/tidegate.yaml", Removes),
+    ("kubectl delete -f deploy/agent.yaml", Says(&["\"tidegate-agent\" deleted"])),
 ];
 
 /// The known command, and what it must do.

@@ -89,7 +89,7 @@ impl Reader {
                 self.beside.lock().push(tokio::spawn(self.says(command, words)));
                 Ok(())
             }
-            Outcome::Serves => self.serves(&command).await,
+            Outcome::Serves(shows) => self.serves(&command, shows).await,
         }
     }
 
@@ -125,8 +125,8 @@ impl Reader {
         }
     }
 
-    /// Starts it at ports that are free, waits until it is ready, and tells it to stop.
-    async fn serves(&self, command: &str) -> Result<(), String> {
+    /// Starts it at ports that are free, waits until it is ready and its page shows that, and tells it to stop.
+    async fn serves(&self, command: &str, shows: &str) -> Result<(), String> {
         let [api, metrics]: [u16; 2] = free_ports();
         let arguments = [
             &format!("PATH={}", self.path),
@@ -140,13 +140,18 @@ impl Reader {
         ];
         let mut part = Part::start("serving", &self.folder, Path::new("/usr/bin/env"), &arguments.map(String::from))?;
         let client = reqwest::Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
-        eventually_or_error("/readyz", async || {
-            part.alive()?;
-            let answer = client.get(format!("http://127.0.0.1:{metrics}/readyz")).send().await;
+        let get = async |page: &str| -> Result<String, String> {
+            let answer = client.get(format!("http://127.0.0.1:{metrics}/{page}")).send().await;
             let answer = answer.map_err(|error| error.to_string())?;
-            let ready = answer.status().is_success();
+            let good = answer.status().is_success();
             let text = answer.text().await.map_err(|error| error.to_string())?;
-            if ready { Ok(()) } else { Err(text) }
+            if good { Ok(text) } else { Err(text) }
+        };
+        eventually_or_error("it to be ready", async || {
+            part.alive()?;
+            get("readyz").await?;
+            let page = get("metrics").await?;
+            if page.contains(shows) { Ok(()) } else { Err(format!("no {shows:?} in\n{page}")) }
         })
         .await
         .map_err(|error| format!("{error}\n{}", part.tail(20)))?;
