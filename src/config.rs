@@ -343,6 +343,8 @@ pub struct Burst {
     /// Address of the admission webhook that lets new pods prefer their pools in order, with the certificate of the
     /// metrics APIs. Left out: none.
     pub webhook_listen: Option<SocketAddr>,
+    /// The MutatingWebhookConfiguration whose `caBundle` is kept at our self-made certificate's authority. Left out: none.
+    pub webhook_configuration: Option<String>,
 }
 
 /// Who honours ResourcePolicies.

@@ -9,3 +9,4 @@ pub mod release;
 mod rendering;
 mod rights;
 mod server;
+mod webhook;

@@ -56,7 +56,7 @@ async fn follow(document: &Document, way: Way, reader: &Reader, scene: &mut Scen
                 scene.after(outcome).await;
                 eprintln!("({:.1} s: {command})", begun.elapsed().as_secs_f64());
             }
-            Item::Command(_) => {}
+            Item::Command(_) | Item::Part(_) => {}
             Item::Path { api, path } => scene.is_served(api, path).await,
         }
     }
@@ -86,6 +86,17 @@ fn what_the_documents_print_and_what_is_tried_are_the_same_commands() {
         .collect();
     let known: BTreeSet<String> = COMMANDS.iter().map(|(command, _)| (*command).to_owned()).collect();
     assert_eq!(printed, known, "left: the documents'; right: those of tests/walk/commands.rs");
+}
+
+#[test]
+fn what_is_shown_as_part_of_an_object_is_yaml() {
+    for document in [README, DEPLOY] {
+        for item in document.items() {
+            let Item::Part(text) = item else { continue };
+            let read: Result<serde_json::Value, _> = serde_saphyr::from_str(text);
+            assert!(read.is_ok_and(|object| object.is_object()), "{}:\n{text}", document.name);
+        }
+    }
 }
 
 #[test]

@@ -46,6 +46,9 @@ impl Config {
         require(!burst.enabled || control.enabled, "burst.enabled", rule, burst.enabled)?;
         let webhook = burst.webhook_listen.filter(|_| !burst.enabled);
         require(webhook.is_none(), "burst.webhookListen", "needs burst.enabled", format!("{webhook:?}"))?;
+        let registered = burst.webhook_configuration.as_ref().filter(|_| burst.webhook_listen.is_none());
+        let rule = "needs burst.webhookListen";
+        require(registered.is_none(), "burst.webhookConfiguration", rule, format!("{registered:?}"))?;
         require(scrape.interval.0 >= SHORTEST_INTERVAL, "scrape.interval", "must be at least 50ms", scrape.interval)?;
         require(!scrape.timeout.0.is_zero(), "scrape.timeout", "must be above zero", scrape.timeout)?;
         for (field, time) in [
@@ -216,6 +219,7 @@ mod tests {
             ("serve: {passthrough: {url: 'http://other'}}", "serve.passthrough.url"),
             ("burst: {enabled: true, webhookListen: '0.0.0.0:6443'}", "burst.webhookListen"),
             ("burst: {webhookListen: '0.0.0.0:9443'}", "burst.webhookListen"),
+            ("burst: {enabled: true, webhookConfiguration: tidegate}", "burst.webhookConfiguration"),
             ("{burst: {enabled: true}, control: {enabled: false}}", "burst.enabled"),
             ("control: {tick: 1ms}", "control.tick"),
             ("control: {lease: {duration: 1s}}", "control.lease.duration"),

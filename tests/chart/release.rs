@@ -100,6 +100,7 @@ impl Stage {
 
 async fn set(plane: &ControlPlane) -> Result<(), String> {
     create(plane, include_str!("others_crds.yaml")).await?;
+    create(plane, include_str!("../scene/resourcepolicy_crd.yaml")).await?;
     create(plane, SCENE).await?;
     let status = json!({"status": {
         "phase": "Running", "podIP": "10.0.0.1",
@@ -112,6 +113,17 @@ async fn set(plane: &ControlPlane) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
+/// Where the adapter of a release listens on this machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// The metrics APIs.
+    pub api: u16,
+    /// `/metrics` and the probes.
+    pub telemetry: u16,
+    /// The webhook, if the release has one.
+    pub webhook: u16,
+}
+
 /// An installed release.
 pub struct Release {
     /// Where.
@@ -122,6 +134,8 @@ pub struct Release {
     pub port: u16,
     /// Port of `/metrics` and the probes.
     pub telemetry: u16,
+    /// Port of the admission webhook.
+    pub webhook: u16,
     exporter: Exporter,
     kubeconfig: PathBuf,
     process: Option<Part>,
@@ -137,13 +151,14 @@ impl Release {
         let mut model = GpuPod::new(MODELS, "qwen-chat-0", &pod.metadata.uid.unwrap(), [0]);
         model.percent = 42.0;
         exporter.add_pod(model);
-        let [port, telemetry] = free_ports();
+        let [port, telemetry, webhook] = free_ports();
         let mut this = Self {
             kubeconfig: stage.plane.folder().join("release.yaml"),
             stage,
             notes: String::new(),
             port,
             telemetry,
+            webhook,
             exporter,
             process: None,
         };
@@ -166,15 +181,18 @@ impl Release {
         fs::remove_file(values).map_err(|error| error.to_string()).and(outcome)
     }
 
+    fn ports(&self) -> Ports {
+        Ports { api: self.port, telemetry: self.telemetry, webhook: self.webhook }
+    }
+
     /// Leads the Service to the adapter that runs here.
     pub async fn lead_to_this_machine(&self) {
-        lead_to_this_machine(self.stage.plane, self.port).await;
+        lead_to_this_machine(self.stage.plane, self.ports()).await;
     }
 
     /// Starts the adapter with the configuration that the release's ConfigMap holds now.
     pub async fn start(&mut self, name: &str) {
-        let ports = [self.port, self.telemetry];
-        self.process = Some(start(self.stage.plane, name, &self.kubeconfig, ports).await);
+        self.process = Some(start(self.stage.plane, name, &self.kubeconfig, self.ports()).await);
     }
 
     /// `kill -9`.
@@ -231,7 +249,7 @@ impl Release {
         self.kill();
         let administrator = self.stage.administrator();
         helm(Some(&administrator), &["uninstall", RELEASE, "--namespace", RELEASE]).unwrap();
-        let kinds = "clusterroles,clusterrolebindings,roles,rolebindings,apiservices,secrets,configmaps,services,\
+        let kinds = "mutatingwebhookconfigurations,clusterroles,clusterrolebindings,roles,rolebindings,apiservices,secrets,configmaps,services,\
                      deployments,serviceaccounts,networkpolicies,poddisruptionbudgets";
         let selector = format!("app.kubernetes.io/instance={RELEASE}");
         eventually("everything to be gone", async || {
@@ -247,24 +265,31 @@ impl Release {
 }
 
 /// There is no cluster network: an external name on this machine stands in for the pods of the release's Service.
-pub async fn lead_to_this_machine(plane: &ControlPlane, port: u16) {
+pub async fn lead_to_this_machine(plane: &ControlPlane, ports: Ports) {
     let service = json!({"spec": {
         "type": "ExternalName", "externalName": "localhost", "clusterIP": null, "clusterIPs": null,
     }});
     let patch = ["patch", "service", RELEASE, "--namespace", RELEASE, "--type=merge", "-p", &service.to_string()];
     kubectl(plane, &patch).await.unwrap();
-    let port = json!({"spec": {"service": {"port": port}}}).to_string();
+    let webhooks = ["get", "mutatingwebhookconfigurations", "-l", "app.kubernetes.io/name=tidegate", "-o", "name"];
+    for name in kubectl(plane, &webhooks).await.unwrap().lines() {
+        let patch = json!([{"op": "replace", "path": "/webhooks/0/clientConfig/service/port", "value": ports.webhook}]);
+        kubectl(plane, &["patch", name, "--type=json", "-p", &patch.to_string()]).await.unwrap();
+    }
+    let port = json!({"spec": {"service": {"port": ports.api}}}).to_string();
     let names = kubectl(plane, &["get", "apiservices", "-l", "app.kubernetes.io/name=tidegate", "-o", "name"]).await;
     for name in names.unwrap().lines() {
         kubectl(plane, &["patch", name, "--type=merge", "-p", &port]).await.unwrap();
     }
 }
 
-/// What the release's pods would run: the adapter with the configuration that its ConfigMap holds now, on this machine at
-/// these ports (metrics APIs, `/metrics`).
-pub async fn start(plane: &ControlPlane, name: &str, kubeconfig: &Path, [port, telemetry]: [u16; 2]) -> Part {
+/// What the release's pods would run: the adapter with the configuration that its ConfigMap holds now, on this machine.
+pub async fn start(plane: &ControlPlane, name: &str, kubeconfig: &Path, ports: Ports) -> Part {
+    let Ports { api, telemetry, webhook } = ports;
     let maps: Api<ConfigMap> = Api::namespaced(plane.client().await.unwrap(), RELEASE);
     let config = maps.get(RELEASE).await.unwrap().data.unwrap().remove("tidegate.yaml").unwrap();
+    // Other tests of this machine may listen there.
+    let config = config.replace("0.0.0.0:9443", &format!("127.0.0.1:{webhook}"));
     // In the folder that goes with the API server.
     let path = plane.folder().join(format!("{name}-config.yaml"));
     fs::write(&path, config).unwrap();
@@ -272,7 +297,7 @@ pub async fn start(plane: &ControlPlane, name: &str, kubeconfig: &Path, [port, t
         "adapter".to_owned(),
         format!("--config={}", path.display()),
         format!("--kubeconfig={}", kubeconfig.display()),
-        format!("--listen=127.0.0.1:{port}"),
+        format!("--listen=127.0.0.1:{api}"),
         format!("--metrics-listen=127.0.0.1:{telemetry}"),
         "--log=info,tidegate=debug".to_owned(),
     ];

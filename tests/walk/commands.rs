@@ -68,6 +68,12 @@ pub const COMMANDS: &[(&str, Outcome)] = &[
         "helm upgrade tidegate deploy/chart --namespace tidegate --reset-then-reuse-values --values values.yaml",
         Installs,
     ),
+    (
+        "helm upgrade tidegate deploy/chart --namespace tidegate --reset-then-reuse-values \
+         --set config.burst.enabled=true --set webhook.enabled=true",
+        Installs,
+    ),
+    ("kubectl label namespace default tidegate.dev/burst=enabled", Says(&["namespace/default labeled"])),
     ("kubectl apply --server-side -f deploy/agent.yaml", Says(&["daemonset.apps/tidegate-agent serverside-applied"])),
     ("helm upgrade tidegate deploy/chart --namespace tidegate --reset-then-reuse-values", Installs),
     ("helm uninstall tidegate --namespace tidegate", Removes),

@@ -12,13 +12,15 @@ pub struct Document {
 /// One thing to do, or to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// A YAML block: a file, whose first line is a comment with its name.
+    /// A YAML block whose first line names a file: `# hpa.yaml`.
     File {
         /// The name.
         name: &'a str,
         /// The whole block.
         text: &'a str,
     },
+    /// A YAML block whose first line says of what it is a part: `# part of an InferenceService`.
+    Part(&'a str),
     /// One command of an `sh` block, with its comment, over as many lines as it has.
     Command(&'a str),
     /// A path in the table of what is served: `| API | paths | … |`.
@@ -34,7 +36,7 @@ impl Document {
     /// What there is to do, in the order of the document.
     ///
     /// # Panics
-    /// A block in a language that nobody here understands, or a YAML block without a file name.
+    /// A block in a language that nobody here understands, or a YAML block without a file name or what it is a part of.
     pub fn items(&self) -> impl Iterator<Item = Item<'static>> + use<> {
         let Self { name, text } = *self;
         let mut items = Vec::new();
@@ -48,9 +50,13 @@ impl Document {
             match language {
                 "sh" => items.extend(commands(block).map(Item::Command)),
                 "yaml" => {
-                    let file = block.lines().next().and_then(|line| line.strip_prefix("# ")?.split(' ').next());
-                    let file = file.unwrap_or_else(|| panic!("{name}: the first line names no file:\n{block}"));
-                    items.push(Item::File { name: file, text: block });
+                    let head = block.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default();
+                    let word = head.split(' ').next().unwrap_or_default();
+                    items.push(match word {
+                        "part" => Item::Part(block),
+                        file if file.ends_with(".yaml") => Item::File { name: file, text: block },
+                        _ => panic!("{name}: the first line names no file, nor of what this is a part:\n{block}"),
+                    });
                 }
                 other => panic!("{name}: a block in {other:?}, which the walk does not read:\n{block}"),
             }
@@ -96,7 +102,7 @@ pub fn command(text: &str) -> String {
 #[test]
 fn a_documents_items_are_its_commands_files_and_paths_in_order() {
     let text = "# Title\n```sh\n# how\nkubectl get pods   # all\nhelm install \\\n  x\n```\ntext `kubectl no`\n\
-                ```yaml\n# a.yaml (small)\na: 1\n```\n| API | path |\n| custom | `pods/NAME/METRIC`, `x/METRIC` | that |\n";
+                ```yaml\n# a.yaml (small)\na: 1\n```\n```yaml\n# part of it\nb: 2\n```\n| API | path |\n| custom | `pods/NAME/METRIC`, `x/METRIC` | that |\n";
     let items: Vec<Item<'_>> = Document { name: "x.md", text }.items().collect();
     let path = |path| Item::Path { api: "custom", path };
     assert_eq!(
@@ -105,6 +111,7 @@ fn a_documents_items_are_its_commands_files_and_paths_in_order() {
             Item::Command("kubectl get pods   # all"),
             Item::Command("helm install \\\n  x"),
             Item::File { name: "a.yaml", text: "# a.yaml (small)\na: 1\n" },
+            Item::Part("# part of it\nb: 2\n"),
             path("pods/NAME/METRIC"),
             path("x/METRIC"),
         ]

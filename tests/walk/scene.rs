@@ -21,7 +21,7 @@ use super::commands::Outcome;
 use crate::{
     chart::{
         helm::RELEASE,
-        release::{lead_to_this_machine, start},
+        release::{Ports, lead_to_this_machine, start},
     },
     cluster::{
         account,
@@ -50,7 +50,7 @@ pub struct Scene<'a> {
     pod: String,
     _exporter: Exporter,
     /// What the pods of the release would run, and its ports.
-    release: Option<(Part, [u16; 2])>,
+    release: Option<(Part, Ports)>,
 }
 
 fn of<K: serde::de::DeserializeOwned>(object: Value) -> K {
@@ -108,16 +108,22 @@ impl<'a> Scene<'a> {
     pub async fn after(&mut self, outcome: &Outcome) {
         match outcome {
             Outcome::Installs => {
-                if self.release.is_none() {
-                    let client = self.plane.client().await.unwrap();
-                    let token = account::token(&client, RELEASE, RELEASE).await.unwrap();
-                    let kubeconfig = self.plane.token_kubeconfig("release", &token);
-                    let ports = free_ports();
-                    self.release = Some((start(self.plane, "release", &kubeconfig, ports).await, ports));
-                }
-                if let Some((_, [port, _])) = &self.release {
-                    lead_to_this_machine(self.plane, *port).await;
-                }
+                let client = self.plane.client().await.unwrap();
+                let token = account::token(&client, RELEASE, RELEASE).await.unwrap();
+                let kubeconfig = self.plane.token_kubeconfig("release", &token);
+                let [api, telemetry, webhook] = free_ports();
+                let ports = Ports { api, telemetry, webhook };
+                // What ran before goes, with its configuration.
+                self.release = None;
+                let mut release = start(self.plane, "release", &kubeconfig, ports).await;
+                eventually("the release's adapter", async || {
+                    release.alive()?;
+                    let answer = reqwest::get(format!("http://127.0.0.1:{telemetry}/livez")).await;
+                    answer.and_then(reqwest::Response::error_for_status).map_err(|error| error.to_string())
+                })
+                .await;
+                self.release = Some((release, ports));
+                lead_to_this_machine(self.plane, ports).await;
             }
             Outcome::Removes => self.release = None,
             _ => {}

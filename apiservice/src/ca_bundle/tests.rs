@@ -2,7 +2,7 @@ use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 
-use super::keep_ca_bundle;
+use super::{Holder, keep_ca_bundle};
 use crate::testing::{PATIENCE, eventually, kube_api::KubeApi};
 
 const OURS: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io";
@@ -28,7 +28,8 @@ async fn the_bundle_of_our_api_services_stays_ours() {
     kube.put(OTHER, api_service());
     let (sender, receiver) = watch::channel("one".to_owned());
     let (stop, stopped) = oneshot::channel::<()>();
-    let names = ["v1beta1.external.metrics.k8s.io".to_owned(), "v1beta1.custom.metrics.k8s.io".to_owned()];
+    let names = ["v1beta1.external.metrics.k8s.io", "v1beta1.custom.metrics.k8s.io"];
+    let names = names.map(|name| Holder::ApiService(name.to_owned()));
     let client = kube.client();
     let task = tokio::spawn(async move {
         keep_ca_bundle(client, &names, receiver, async {
@@ -67,7 +68,7 @@ async fn a_write_that_is_not_answered_does_not_keep_the_process_from_ending() {
     kube.put(OURS, api_service());
     let (_sender, receiver) = watch::channel("one".to_owned());
     let (stop, stopped) = oneshot::channel::<()>();
-    let (client, names) = (kube.client(), ["v1beta1.external.metrics.k8s.io".to_owned()]);
+    let (client, names) = (kube.client(), [Holder::ApiService("v1beta1.external.metrics.k8s.io".to_owned())]);
     let task = tokio::spawn(async move {
         keep_ca_bundle(client, &names, receiver, async { stopped.await.unwrap_or_default() }).await;
     });

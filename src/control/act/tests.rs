@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     attribution::scene::{key, now},
+    burst::findings::Standing,
     cluster::ScalingPolicy,
     control::{roster::Subject, round::Settled},
     engine::{Decision, Flags, Verdict},
@@ -75,6 +76,7 @@ fn round() -> Round {
         subject: Subject::Policy(Arc::new(policy)),
         mode: Mode::Act,
         target: Some((key("llm"), None)),
+        pools: Standing::Unasked,
         verdict: Ok(settled),
     };
     Round { at: now(), outcomes: Ok(vec![outcome]) }
