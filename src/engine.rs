@@ -85,6 +85,7 @@ use burst::PoolView;
 use demand::Measured;
 use filter::{Filtered, LEVEL_SECONDS};
 use forecast::Ahead;
+use state::Standing;
 
 /// What should be done with the service, given what was known before and what is seen now.
 ///
@@ -115,8 +116,7 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn take(mut self) {
-        let current = self.decision.current;
-        self.state.under_way = self.state.under_way.filter(|(_, from)| *from == current);
+        self.state.standing = self.state.standing.filter(|standing| standing.from == self.decision.current);
         let measured =
             demand::measure(&mut self.state.memory, &mut self.state.durable, self.observation, self.policy, self.now);
         self.decision.release = burst::release_uid(self.observation);
@@ -166,22 +166,6 @@ impl Step<'_> {
         } else {
             self.state.drift.interrupt();
         }
-    }
-
-    /// Begins a cooldown with a move from the current replicas.
-    fn moving(&mut self, direction: Direction) {
-        let Durable { last_up, last_down, .. } = &mut self.state.durable;
-        *match direction {
-            Direction::Up => last_up,
-            Direction::Down => last_down,
-        } = Some(self.now);
-        self.state.under_way = Some((direction, self.decision.current));
-    }
-
-    /// A move that was decided and that nobody has made yet is no reason to wait with it. An HPA looks every 15 s, and a decision
-    /// that had held for one tick alone would be lost on it.
-    fn is_under_way(&self, direction: Direction) -> bool {
-        self.state.under_way == Some((direction, self.decision.current))
     }
 
     /// Replicas that are asked for and not ready yet.
@@ -308,14 +292,15 @@ impl Step<'_> {
             self.decision.reasons.push(Reason::Step { direction: Direction::Up, limit: step });
             next = current + step;
         }
-        let left = self.state.durable.last_up.map_or(0.0, |last| cooldown_seconds - (self.now - last));
-        if left > 0.0 && next > current && current >= self.policy.min && !self.is_under_way(Direction::Up) {
+        let left = self.moved().0.map_or(0.0, |last| cooldown_seconds - (self.now - last));
+        if left > 0.0 && next > current && current >= self.policy.min {
             self.decision.reasons.push(Reason::Cooldown { direction: Direction::Up, left_seconds: left });
             next = current;
         }
         let next = self.limit(next.max(current));
         if next > current {
-            self.moving(Direction::Up);
+            self.advise();
+            self.state.durable.last_up = Some(self.now);
         }
         self.decision.up = if next > current { Verdict::Done } else { Verdict::Held };
     }
@@ -383,7 +368,8 @@ impl Step<'_> {
         let current = self.decision.current;
         if self.limit(current) < current {
             self.decision.down = Verdict::Done;
-            self.moving(Direction::Down);
+            self.advise();
+            self.state.durable.last_down = Some(self.now);
             return;
         }
         if measured.known < measured.ready {
@@ -406,8 +392,7 @@ impl Step<'_> {
         let last = pools.iter().rposition(|pool| pool.pods > 0).unwrap_or(0);
         let window = removal::window(self.policy, pools[going.unwrap_or(last).min(pools.len() - 1)].expected.p90);
         let regret = self.state.forecaster.stay(pools.len() + usize::from(going.unwrap_or(last) > 0), level);
-        let Durable { last_up, last_down, .. } = self.state.durable;
-        let last_down = last_down.filter(|_| !self.is_under_way(Direction::Down));
+        let (last_up, last_down) = self.moved();
         let case = removal::Case {
             current,
             wanted: whole,
@@ -421,8 +406,21 @@ impl Step<'_> {
         self.decision.desired = remaining;
         self.decision.down = if remaining < current { Verdict::Done } else { Verdict::Held };
         if remaining < current {
-            self.moving(Direction::Down);
+            self.advise();
+            self.state.durable.last_down = Some(self.now);
         }
+    }
+
+    /// When it last moved up and down, seconds since the epoch. Advice from the present number on has not moved anything.
+    fn moved(&self) -> (Option<f64>, Option<f64>) {
+        let Durable { last_up, last_down, .. } = self.state.durable;
+        self.state.standing.map_or((last_up, last_down), |standing| (standing.last_up, standing.last_down))
+    }
+
+    /// Remembers what was before the first advice from the present number on.
+    fn advise(&mut self) {
+        let Durable { last_up, last_down, .. } = self.state.durable;
+        self.state.standing.get_or_insert(Standing { from: self.decision.current, last_up, last_down });
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     capacity::Capacity, demand::Memory, drift::Drift, filter::Filter, forecast::Forecaster, readiness::Readiness,
-    reasons::Direction, saturation::Saturation, season::Season, utilization::Map,
+    saturation::Saturation, season::Season, utilization::Map,
 };
 use crate::signal::Maximum;
 
@@ -25,8 +25,21 @@ pub struct State {
     pub(super) drift: Drift,
     /// Since when demand has been known without interruption, seconds since the epoch.
     pub(super) measured_since: Option<f64>,
-    /// The last move that was decided, and the replicas that it moves from, until there are others.
-    pub(super) under_way: Option<(Direction, u32)>,
+    /// Advice that nobody has followed yet.
+    pub(super) standing: Option<Standing>,
+}
+
+/// A move that was advised and has not been seen. An HPA looks when its own period is over: until then nothing has happened
+/// that a cooldown could follow.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Standing {
+    /// Replicas that were asked for when it was advised first.
+    pub from: u32,
+    /// [`Durable::last_up`] before that.
+    pub last_up: Option<f64>,
+    /// [`Durable::last_down`] before that.
+    pub last_down: Option<f64>,
 }
 
 /// What must outlive a restart: when it last moved, and what was learned. A few KiB of JSON.

@@ -100,7 +100,9 @@ impl Stage {
 
 async fn set(plane: &ControlPlane) -> Result<(), String> {
     create(plane, include_str!("others_crds.yaml")).await?;
-    create(plane, include_str!("../scene/resourcepolicy_crd.yaml")).await?;
+    let policies = include_str!("../scene/resourcepolicy_crd.yaml");
+    create(plane, policies).await?;
+    create(plane, &policies.replace("scheduling.alibabacloud.com", "scheduling.sigs.x-k8s.io")).await?;
     create(plane, SCENE).await?;
     let status = json!({"status": {
         "phase": "Running", "podIP": "10.0.0.1",

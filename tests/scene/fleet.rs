@@ -48,7 +48,7 @@ pub const ONPREM: &str = "onprem";
 /// The InferenceService, as arena names it.
 pub const SERVICE: &str = "qwen-chat";
 /// KServe's label on a predictor's pods.
-const PREDICTORS: &str = "component=predictor";
+pub const PREDICTORS: &str = "component=predictor";
 /// Fleets that were started, for the names of their namespaces.
 static FLEETS: AtomicUsize = AtomicUsize::new(0);
 /// How often the exporters are told what the replicas do.

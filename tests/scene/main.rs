@@ -22,14 +22,21 @@ mod cluster {
     pub mod workload;
 }
 
+mod chart;
+mod course;
 mod drift_home;
 mod fleet;
 mod gateway;
 mod karpenter;
 mod kserve;
+mod ledger;
 mod load;
+mod mistake;
+mod prometheus;
 mod record;
 mod release;
+mod release_order;
 mod stage;
 mod there_and_back;
 mod told;
+mod way;

@@ -73,7 +73,7 @@ pub const COMMANDS: &[(&str, Outcome)] = &[
          --set config.burst.enabled=true --set webhook.enabled=true",
         Installs,
     ),
-    ("kubectl label namespace default tidegate.dev/burst=enabled", Says(&["namespace/default labeled"])),
+    ("kubectl label namespace default tidegate.dev/burst=enabled", Says(&["labeled"])),
     ("kubectl apply --server-side -f deploy/agent.yaml", Says(&["daemonset.apps/tidegate-agent serverside-applied"])),
     ("helm upgrade tidegate deploy/chart --namespace tidegate --reset-then-reuse-values", Installs),
     ("helm uninstall tidegate --namespace tidegate", Removes),
