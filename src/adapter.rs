@@ -26,7 +26,7 @@ use std::{
 use apiservice::{
     Authenticator, Authorizer, Limits, Options, Tls, VersionInfo,
     authentication::{Trust, TrustStore, watch_trust},
-    ca_bundle::keep_ca_bundle,
+    ca_bundle::{Holder, keep_ca_bundle},
     health::Check,
     router::router,
     tls::{CertificateFiles, ServiceName, SharedCertificate, TlsError},
@@ -234,8 +234,11 @@ pub async fn run(
                 scheduler: order.scheduler,
                 honours: Arc::clone(&honours),
                 leadership: control.leadership(),
+                identity: control.reporter.identity.clone(),
+                found: Arc::clone(&control.reporter.found),
                 clock,
             };
+            registry.register_collector(Box::new(burst::announce::Shown(Arc::clone(&controller.found))));
             tasks.spawn_quiet("release order", controller.run(tasks.stopped()));
         }
         let Control { election, ticker, actor, reporter, rounds, shown } = control;
@@ -266,9 +269,9 @@ pub async fn run(
     let probe = Arc::clone(&ready);
     options.checks.push(Check::ready("measured", move || probe()));
     let (registry, metrics) = (Arc::clone(&options.registry), options.metrics.clone());
-    let tls = certificate(&serve, &client, &mut tasks).await?;
+    let tls = certificate(&serve, order.webhook_configuration, &client, &mut tasks).await?;
     if let Some(listener) = webhook_listener {
-        let app = burst::webhook::routes(Arc::clone(&publisher), honours);
+        let app = burst::webhook::routes(Arc::clone(&publisher), honours, clock);
         let serving = apiservice::serve(listener, tls.clone(), app, None, Limits::default(), tasks.stopped());
         tasks.spawn("admission webhook", serving);
     }
@@ -360,7 +363,13 @@ async fn follow_targets(
     }
 }
 
-async fn certificate(serve: &Serve, client: &kube::Client, tasks: &mut Tasks) -> Result<Tls, AdapterError> {
+/// `webhook`: the MutatingWebhookConfiguration that has to trust us, too.
+async fn certificate(
+    serve: &Serve,
+    webhook: Option<String>,
+    client: &kube::Client,
+    tasks: &mut Tasks,
+) -> Result<Tls, AdapterError> {
     let Serve { listen: _, tls_cert_file, tls_key_file, service_namespace, service_name, groups, passthrough: _ } =
         serve;
     if let (Some(certificate), Some(key)) = (tls_cert_file.clone(), tls_key_file.clone()) {
@@ -373,9 +382,10 @@ async fn certificate(serve: &Serve, client: &kube::Client, tasks: &mut Tasks) ->
     let (tls, bundle, renewal) = shared.serve(tasks.stopped()).await?;
     tasks.spawn_quiet("certificate renewal", renewal);
     let apis = apiservice::Api::ALL.into_iter().filter(|api| groups.contains(&group(*api)));
-    let names: Vec<_> = apis.map(|api| format!("{}.{}", api.version(), api.group().name())).collect();
+    let names = apis.map(|api| Holder::ApiService(format!("{}.{}", api.version(), api.group().name())));
+    let holders: Vec<_> = names.chain(webhook.map(Holder::MutatingWebhook)).collect();
     let (client, stopped) = (client.clone(), tasks.stopped());
-    tasks.spawn_quiet("caBundle", async move { keep_ca_bundle(client, &names, bundle, stopped).await });
+    tasks.spawn_quiet("caBundle", async move { keep_ca_bundle(client, &holders, bundle, stopped).await });
     Ok(tls)
 }
 

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use apiservice::Selector;
 
 use crate::{
-    cluster::{Deployment, ResourcePolicy, Unit, View},
+    cluster::{Deployment, ObjectKey, ResourcePolicy, Unit, View},
     policy::{ScalingPolicySpec, target},
     signal::PoolNodes,
 };
 
 pub mod affinity;
+pub mod announce;
 pub mod controller;
+pub mod findings;
+pub mod maximum;
 pub mod near;
 pub mod release;
 pub mod webhook;
@@ -52,6 +55,7 @@ impl Order<'_> {
     }
 }
 
+/// All ResourcePolicies, those of Alibaba's group first.
 fn policies(view: &View) -> impl Iterator<Item = &ResourcePolicy> {
     view.resource_policies.values().chain(view.plugin_resource_policies.values()).map(|policy| &**policy)
 }
@@ -69,12 +73,19 @@ pub fn order<'v>(view: &'v View, deployment: &Deployment) -> Result<Option<Order
     if let Some(policy) = governing {
         return Ok(Some(Order { source: Source::ResourcePolicy(policy), units: policy.units.clone() }));
     }
-    let own = view.policies.values().find_map(|policy| {
+    Ok(own(view, deployment))
+}
+
+/// The order that the Deployment's own ScalingPolicy gives.
+fn own<'v>(view: &'v View, deployment: &Deployment) -> Option<Order<'v>> {
+    let first = ObjectKey { namespace: Arc::clone(&deployment.key.namespace), name: "".into() };
+    let here = view.policies.range(first..).map(|(_, policy)| policy);
+    here.take_while(|policy| policy.key.namespace == deployment.key.namespace).find_map(|policy| {
         let spec = policy.spec.as_ref().ok()?;
         let target = target::find(view, &policy.key.namespace, &spec.target_ref).ok()?;
-        (target.key == deployment.key && !spec.pools.is_empty()).then_some((policy, spec))
-    });
-    Ok(own.map(|(policy, spec)| Order { source: Source::ScalingPolicy(&policy.key.name), units: units(spec) }))
+        (target.key == deployment.key && !spec.pools.is_empty())
+            .then(|| Order { source: Source::ScalingPolicy(&policy.key.name), units: units(spec) })
+    })
 }
 
 fn units(spec: &ScalingPolicySpec) -> Vec<Unit> {
@@ -88,22 +99,4 @@ fn units(spec: &ScalingPolicySpec) -> Vec<Unit> {
         max: pool.max_replicas,
     };
     spec.pools.iter().map(unit).collect()
-}
-
-/// What an operator should know of the ResourcePolicies: the ones that select nothing, and fields that are not honoured.
-#[must_use]
-pub fn findings(view: &View) -> Vec<String> {
-    let templates = || view.deployments.values().map(|deployment| (&deployment.key, &deployment.template_labels));
-    let mut findings = Vec::new();
-    for policy in policies(view) {
-        findings.extend(crate::cluster::resource_policy::selects_nothing(policy, templates()));
-        if !policy.not_honoured.is_empty() {
-            let (namespace, name) = (&policy.key.namespace, &policy.key.name);
-            findings.push(format!(
-                "ResourcePolicy {namespace}/{name}: Tidegate does not honour {}",
-                policy.not_honoured.join(", ")
-            ));
-        }
-    }
-    findings
 }

@@ -75,6 +75,9 @@ pub struct Serving {
     pub path: String,
     /// Most serving pods; later ones (by name) are not scraped, and that is said.
     pub targets: usize,
+    /// Largest page, after decompression; a larger one is refused whole. Far below an exporter's: tenants write these pages,
+    /// and as many as may be read at once have to fit into memory.
+    pub page_bytes: Bytes,
     /// Most lines of known families on one page; a page with more is refused whole.
     pub samples: usize,
     /// How long a pod that offers no page is left alone before it is asked again.
@@ -340,6 +343,8 @@ pub struct Burst {
     /// Address of the admission webhook that lets new pods prefer their pools in order, with the certificate of the
     /// metrics APIs. Left out: none.
     pub webhook_listen: Option<SocketAddr>,
+    /// The MutatingWebhookConfiguration whose `caBundle` is kept at our self-made certificate's authority. Left out: none.
+    pub webhook_configuration: Option<String>,
 }
 
 /// Who honours ResourcePolicies.
@@ -445,7 +450,15 @@ impl Default for Scrape {
 
 impl Default for Serving {
     fn default() -> Self {
-        Self { enabled: true, port: 8080, path: "/metrics".into(), targets: 5_000, samples: 1_000, retry: seconds(60) }
+        Self {
+            enabled: true,
+            port: 8080,
+            path: "/metrics".into(),
+            targets: 5_000,
+            page_bytes: Bytes(2 << 20),
+            samples: 1_000,
+            retry: seconds(60),
+        }
     }
 }
 

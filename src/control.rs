@@ -17,6 +17,7 @@ use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
 use crate::{
+    burst::announce::Found,
     clock::Clock,
     config,
     engine::State,
@@ -122,9 +123,16 @@ impl Control {
                 meters: Arc::clone(&meters),
                 failures: Arc::clone(&failures),
             },
-            reporter: Reporter { client: client.clone(), leadership: leadership.clone(), identity, memory, failures },
+            reporter: Reporter {
+                client: client.clone(),
+                leadership: leadership.clone(),
+                identity,
+                memory,
+                failures,
+                found: Found::default(),
+            },
             rounds,
-            shown: Shown { meters, leadership },
+            shown: Shown { meters, leadership, clock, max_age: max_age(tick.0) },
         })
     }
 
@@ -158,7 +166,7 @@ impl Ticker {
             restored = restore(&self.memory) => restored,
         };
         let mut desk = Desk::new(restored, self.recorder.take());
-        let max_age = (self.tick * TICKS).max(SHORTEST_AGE);
+        let max_age = max_age(self.tick);
         let mut ticks = tokio::time::interval(self.tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -172,6 +180,11 @@ impl Ticker {
             self.meters.lock().ticked(began.elapsed().as_secs_f64());
         }
     }
+}
+
+/// The age beyond which a decision is unknown (R2).
+fn max_age(tick: Duration) -> Duration {
+    (tick * TICKS).max(SHORTEST_AGE)
 }
 
 /// Decides for everybody by what is published now, and publishes what should be; what is older than `max_age` says nothing

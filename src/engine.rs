@@ -51,14 +51,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::signal::Observation;
+use crate::signal::{Observation, Stage};
 
 pub mod burst;
 pub mod capacity;
 pub mod decision;
 pub mod demand;
+pub mod drift;
 pub mod filter;
 pub mod forecast;
+pub mod placement;
 pub mod policy;
 pub mod readiness;
 pub mod reasons;
@@ -74,6 +76,7 @@ pub mod utilization;
 mod tests;
 
 pub use decision::{Decision, Flags, Forecast, Landing, Source, Verdict};
+pub use placement::{Gate, Unplaced};
 pub use policy::{Behavior, Boot, Down, Headroom, Invalid, Objective, Policy, Pool, SignalUse, Up};
 pub use reasons::{Direction, Reason};
 pub use state::{Durable, State, Unreadable};
@@ -93,6 +96,7 @@ pub fn decide(mut state: State, observation: &Observation, policy: &Policy, now:
     if let Some(why) = &observation.cluster_unknown {
         // Pods may have come and gone unseen: nothing measured before counts towards an uninterrupted window.
         state.measured_since = None;
+        state.drift.interrupt();
         decision.unknown(why, &[Direction::Up, Direction::Down]);
         return (state, decision);
     }
@@ -118,6 +122,8 @@ impl Step<'_> {
         self.decision.release = burst::release_uid(self.observation);
         let pools = burst::pools(self.observation, self.policy, &self.state.durable.readiness);
         self.bursting(&pools);
+        self.decision.flags.unplaced =
+            placement::unplaced(self.observation, self.policy, &pools, self.decision.at).map(Box::new);
         let Some(source) = measured.source else {
             self.nothing_known(&measured, &pools);
             return;
@@ -137,12 +143,28 @@ impl Step<'_> {
         self.state.wanted.push(self.now, wanted.replicas + missing, longest);
         self.decision.landing = burst::landing(&pools, self.decision.current, |pool| targets[pool]);
         let whole = recommendation::whole(wanted.replicas).max(1);
+        let known = measured.known == measured.ready && !saturated;
+        let mut moves = self.moves(&pools, known.then(|| whole.max(self.policy.min)));
+        if let Some(moves) = &moves
+            && self.go_on(moves)
+        {
+            return;
+        }
         if whole > self.decision.current || self.decision.current < self.policy.min {
             self.grow(whole, wanted, &targets, &pools);
             self.decision.down = Verdict::NotNeeded;
         } else {
             self.enough(wanted.replicas, measured.ready);
+            if moves.as_ref().is_some_and(drift::Case::one_comes_home) && whole < self.decision.current {
+                self.comes_home();
+                return;
+            }
             self.shrink(whole, level, &measured, &pools, saturated);
+        }
+        if let Some(moves) = moves.take_if(|_| self.decision.desired == self.decision.current) {
+            self.begin(&moves);
+        } else {
+            self.state.drift.interrupt();
         }
     }
 
@@ -169,6 +191,7 @@ impl Step<'_> {
 
     fn nothing_known(&mut self, measured: &Measured, pools: &[PoolView]) {
         self.state.measured_since = None;
+        self.state.drift.interrupt();
         self.decision.landing = burst::landing(pools, self.decision.current, |_| 0.0);
         let why: Arc<str> = match measured.ready {
             0 => "no pod is ready".into(),
@@ -274,6 +297,13 @@ impl Step<'_> {
             self.decision.flags.limited = Some(reason.to_string().into());
             self.decision.reasons.push(reason);
         }
+        if let Some(unplaced) = self.decision.flags.unplaced.clone()
+            && next > current
+            && current >= self.policy.min
+        {
+            self.decision.reasons.push(Reason::Unplaced { why: unplaced.message });
+            next = current;
+        }
         if let Some(step) = step.filter(|step| next > current.saturating_add(*step)) {
             self.decision.reasons.push(Reason::Step { direction: Direction::Up, limit: step });
             next = current + step;
@@ -288,6 +318,54 @@ impl Step<'_> {
             self.moving(Direction::Up);
         }
         self.decision.up = if next > current { Verdict::Done } else { Verdict::Held };
+    }
+
+    /// What moves between pools go by; `None` where the policy asks for none.
+    fn moves(&self, pools: &[PoolView], wanted: Option<u32>) -> Option<drift::Case> {
+        let Self { observation, policy, .. } = self;
+        policy.pools.iter().any(|pool| pool.return_after_seconds.is_some()).then(|| drift::Case {
+            current: self.decision.current,
+            max: policy.max,
+            wanted,
+            pending: observation.pods.iter().filter(|pod| pod.stage == Stage::Pending).count() as u32,
+            pods: observation.pods.len() as u32,
+            pools: burst::places(observation, policy, pools),
+        })
+    }
+
+    /// The next step of a move between pools. Whether one is under way.
+    fn go_on(&mut self, moves: &drift::Case) -> bool {
+        let Some(asks) = self.state.drift.go_on(moves, self.now) else { return false };
+        self.ask(asks);
+        true
+    }
+
+    fn begin(&mut self, moves: &drift::Case) {
+        if let Some(asks) = self.state.drift.begin(moves, self.now) {
+            self.ask(asks);
+        }
+    }
+
+    fn ask(&mut self, drift::Asks { replicas, between: (away, home), phase }: drift::Asks) {
+        let name = |pool: usize| Arc::clone(&self.policy.pools[pool].name);
+        let reason = Reason::MovingHome { away: name(away), home: name(home), phase };
+        if phase != drift::Phase::AtMax {
+            self.decision.flags.moving = Some(reason.to_string().into());
+        }
+        self.decision.reasons.push(reason);
+        let current = self.decision.current;
+        self.decision.desired = replicas;
+        match replicas.cmp(&current) {
+            std::cmp::Ordering::Greater => self.decision.up = Verdict::Done,
+            std::cmp::Ordering::Less => self.decision.down = Verdict::Done,
+            std::cmp::Ordering::Equal => {}
+        }
+    }
+
+    fn comes_home(&mut self) {
+        self.limit(self.decision.current);
+        self.decision.down = Verdict::Held;
+        self.decision.reasons.push(Reason::ComesHome);
     }
 
     /// Why no more are asked for.

@@ -9,3 +9,4 @@ mod release;
 mod rendering;
 mod rights;
 mod server;
+mod webhook;

@@ -5,7 +5,7 @@
 //! leaves it undone. Failures are shared with those who wait and never kept.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     future::Future,
     sync::Arc,
     time::Duration,
@@ -27,6 +27,9 @@ pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 const CAPACITY: usize = 4096;
 /// Questions under way at most; beyond, a new one is refused with [`LookupError::Busy`].
 const PENDING: usize = 512;
+/// Questions under way at most on account of one asker, of [`DecisionCache::get_for`]; beyond, a new one of that asker is
+/// refused. Whoever asks for path after path must not keep the answers from all others.
+const PENDING_OF_ONE: usize = PENDING / 8;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +41,7 @@ pub(crate) enum LookupError {
     #[error("the Kubernetes API server gave no answer in time")]
     TimedOut,
     /// Too many questions under way.
-    #[error("{PENDING} questions to the Kubernetes API server are under way already")]
+    #[error("too many questions to the Kubernetes API server are under way already")]
     Busy,
 }
 
@@ -75,6 +78,8 @@ struct Slots<V> {
     /// Ready slots by expiry; the time to live is constant, so the front expires first.
     order: VecDeque<(Instant, Key)>,
     pending: usize,
+    /// Those of them on account of an asker.
+    pending_of: HashMap<Key, usize>,
 }
 
 impl<V> Slots<V> {
@@ -87,8 +92,32 @@ impl<V> Slots<V> {
         }
     }
 
-    fn settle(&mut self, key: Key, answer: Option<V>, now: Instant) {
+    /// Takes a place for a question on account of `asker`, if there is one.
+    fn begin(&mut self, asker: Option<Key>) -> Result<(), LookupError> {
+        if self.pending >= PENDING {
+            return Err(LookupError::Busy);
+        }
+        if let Some(asker) = asker {
+            let own = self.pending_of.entry(asker).or_default();
+            if *own >= PENDING_OF_ONE {
+                return Err(LookupError::Busy);
+            }
+            *own += 1;
+        }
+        self.pending += 1;
+        Ok(())
+    }
+
+    fn settle(&mut self, key: Key, asker: Option<Key>, answer: Option<V>, now: Instant) {
         self.pending -= 1;
+        if let Some(asker) = asker
+            && let Entry::Occupied(mut own) = self.pending_of.entry(asker)
+        {
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
         while self.order.front().is_some_and(|(until, _)| *until <= now) || self.order.len() >= CAPACITY {
             self.forget_oldest();
         }
@@ -134,6 +163,7 @@ impl<V> std::fmt::Debug for DecisionCache<V> {
 struct Settle<V> {
     slots: Arc<Mutex<Slots<V>>>,
     key: Key,
+    asker: Option<Key>,
     answer: Option<V>,
     clock: Clock,
 }
@@ -141,19 +171,39 @@ struct Settle<V> {
 impl<V> Drop for Settle<V> {
     fn drop(&mut self) {
         let answer = self.answer.take();
-        self.slots.lock().settle(self.key, answer, self.clock.now());
+        self.slots.lock().settle(self.key, self.asker, answer, self.clock.now());
     }
 }
 
 impl<V: Clone + Send + Sync + 'static> DecisionCache<V> {
     /// An empty cache.
     pub(crate) fn new(clock: Clock) -> Self {
-        let slots = Slots { by_key: HashMap::new(), order: VecDeque::new(), pending: 0 };
+        let slots = Slots { by_key: HashMap::new(), order: VecDeque::new(), pending: 0, pending_of: HashMap::new() };
         Self { slots: Arc::new(Mutex::new(slots)), clock, lookup_timeout: LOOKUP_TIMEOUT }
     }
 
     /// The answer to `key`: kept, under way, or by `lookup`.
     pub(crate) async fn get<F>(&self, key: Key, lookup: impl FnOnce() -> F + Send) -> Result<V, LookupError>
+    where
+        F: Future<Output = Result<V, LookupError>> + Send + 'static,
+    {
+        self.ask(key, None, lookup).await
+    }
+
+    /// The same, on account of `asker`.
+    pub(crate) async fn get_for<F>(
+        &self,
+        asker: Key,
+        key: Key,
+        lookup: impl FnOnce() -> F + Send,
+    ) -> Result<V, LookupError>
+    where
+        F: Future<Output = Result<V, LookupError>> + Send + 'static,
+    {
+        self.ask(key, Some(asker), lookup).await
+    }
+
+    async fn ask<F>(&self, key: Key, asker: Option<Key>, lookup: impl FnOnce() -> F + Send) -> Result<V, LookupError>
     where
         F: Future<Output = Result<V, LookupError>> + Send + 'static,
     {
@@ -163,11 +213,8 @@ impl<V: Clone + Send + Sync + 'static> DecisionCache<V> {
                 Some(Slot::Ready { value, until }) if *until > self.clock.now() => return Ok(value.clone()),
                 Some(Slot::Pending(pending)) => pending.clone(),
                 _ => {
-                    if slots.pending >= PENDING {
-                        return Err(LookupError::Busy);
-                    }
-                    slots.pending += 1;
-                    let pending = self.start(key, lookup());
+                    slots.begin(asker)?;
+                    let pending = self.start(key, asker, lookup());
                     slots.by_key.insert(key, Slot::Pending(pending.clone()));
                     pending
                 }
@@ -176,21 +223,25 @@ impl<V: Clone + Send + Sync + 'static> DecisionCache<V> {
         pending.await
     }
 
-    fn start<F>(&self, key: Key, lookup: F) -> Lookup<V>
+    fn start<F>(&self, key: Key, asker: Option<Key>, lookup: F) -> Lookup<V>
     where
         F: Future<Output = Result<V, LookupError>> + Send + 'static,
     {
         // Made before the task is: a task that never runs settles too.
-        let settle = Settle { slots: Arc::clone(&self.slots), key, answer: None, clock: self.clock.clone() };
+        let settle = Settle { slots: Arc::clone(&self.slots), key, asker, answer: None, clock: self.clock.clone() };
         let limit = self.lookup_timeout;
-        let task = tokio::spawn(async move {
+        let task = async move {
             // Moves in as a whole: a closure that only names a field would leave the guard outside.
             let mut settle = settle;
             let result = tokio::time::timeout(limit, lookup).await.unwrap_or(Err(LookupError::TimedOut));
             settle.answer = result.as_ref().ok().cloned();
             result
-        });
-        async move { task.await.unwrap_or_else(|error| Err(LookupError::failed(&error))) }.boxed().shared()
+        };
+        // Spawned when it is first awaited, and not here under the lock: a runtime that is going down drops the task at once,
+        // and with it the guard, which takes the same lock.
+        async move { tokio::spawn(task).await.unwrap_or_else(|error| Err(LookupError::failed(&error))) }
+            .boxed()
+            .shared()
     }
 }
 

@@ -3,7 +3,7 @@
 //! `axum::serve` offers neither TLS nor these bounds, and axum's TLS companion does not hand the peer's certificate to
 //! handlers.
 
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use futures::FutureExt as _;
@@ -13,9 +13,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{metrics::Metrics, tls::Tls};
+use crate::{metrics::Metrics, server::addresses::Addresses, tls::Tls};
 
 mod activity;
+mod addresses;
 mod connection;
 
 /// What one client, and all of them, may take. Each field says what happens beyond it.
@@ -23,6 +24,8 @@ mod connection;
 pub struct Limits {
     /// Open connections; beyond, no more are accepted until one closes, and the kernel's bounded backlog holds them.
     pub connections: usize,
+    /// Open connections from one address; beyond, a new one is closed at once, so that no single client can take all.
+    pub connections_of_one: usize,
     /// From accept to the end of the TLS handshake; beyond, the connection is closed.
     pub handshake: Duration,
     /// Bytes of a request's head; beyond, 431. The default is the reference server's. What is longer by
@@ -49,6 +52,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1024,
+            connections_of_one: 256,
             handshake: Duration::from_secs(10),
             header_bytes: 1 << 20,
             header_count: 1024,
@@ -106,14 +110,19 @@ async fn run(
 ) -> io::Result<()> {
     let shared = Arc::new(shared);
     let slots = Arc::new(Semaphore::new(shared.limits.connections));
+    let addresses = Addresses::new(shared.limits.connections_of_one);
     let (closing, closes) = watch::channel(false);
     let mut connections = JoinSet::new();
-    let begin = |connections: &mut JoinSet<()>, (stream, remote, slot)| {
+    let begin = |connections: &mut JoinSet<()>, (stream, remote, slot): (TcpStream, SocketAddr, _)| {
+        let Some(place) = addresses.enter(remote.ip()) else {
+            tracing::debug!(%remote, "too many connections from one address: closed");
+            return;
+        };
         let connection = connection::Connection { remote, shared: Arc::clone(&shared), closes: closes.clone() };
         let tls = tls.clone();
         connections.spawn(async move {
             connection.run(stream, tls.as_ref()).await;
-            drop(slot);
+            drop((place, slot));
         });
     };
     let mut shutdown = pin!(shutdown);
@@ -141,10 +150,7 @@ async fn run(
 }
 
 /// The next connection, once there is a slot for it. Safe to cancel.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> (TcpStream, std::net::SocketAddr, OwnedSemaphorePermit) {
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     let slot = match Arc::clone(slots).acquire_owned().await {
         Ok(slot) => slot,
         // Nobody closes the semaphore; were it closed, no connection may be accepted.

@@ -19,12 +19,14 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    findings, near, order,
+    announce::{Announcer, Found},
+    findings::{About, Fault, Finding, findings},
+    near, order,
     release::{DELETION_COST, changes, costs},
 };
 use crate::{
     clock::Clock,
-    cluster::ObjectKey,
+    cluster::{ObjectKey, View},
     config::{self, Scheduler},
     control::lease::Leadership,
     publish::{Publisher, Snapshot},
@@ -60,8 +62,23 @@ pub struct Controller {
     pub honours: Arc<OnceLock<bool>>,
     /// Whether we may write.
     pub leadership: Leadership,
+    /// What we call ourselves in events.
+    pub identity: String,
+    /// Where what is wrong is told.
+    pub found: Found,
     /// The present time.
     pub clock: Clock,
+}
+
+/// What is remembered between two looks.
+#[derive(Default)]
+struct Memory {
+    /// Our last word on each pod that still exists.
+    written: BTreeMap<Arc<str>, Option<i32>>,
+    /// Pods with a cost that somebody else wrote, by UID.
+    foreign: BTreeMap<Arc<str>, Finding>,
+    /// What was found in which view.
+    looked: Option<(Arc<View>, Vec<Finding>)>,
 }
 
 impl Controller {
@@ -76,30 +93,54 @@ impl Controller {
         if honours {
             tracing::info!("the cluster's scheduler honours ResourcePolicies: nothing is written to pods");
         }
-        let mut written = BTreeMap::new();
-        let mut told = Vec::new();
+        let mut memory = Memory::default();
+        let Self { client, identity, clock, .. } = &self;
+        let mut announcer =
+            Announcer { client: client.clone(), identity: identity.clone(), clock: *clock, told: BTreeMap::new() };
         loop {
             tokio::select! {
                 () = &mut shutdown => return,
                 () = tokio::time::sleep(PERIOD) => {}
             }
             let snapshot = self.publisher.snapshot();
-            let found = findings(&snapshot.view);
-            if found != told {
-                found.iter().filter(|finding| !told.contains(*finding)).for_each(|finding| tracing::warn!("{finding}"));
-                told = found;
-            }
-            if !honours && self.leadership.holds() {
-                let plan = self.plan(&snapshot, &mut written);
-                tokio::select! {
-                    () = &mut shutdown => return,
-                    () = self.write(plan, &mut written) => {}
-                }
-            } else {
+            let found = self.look(&snapshot.view, &mut memory);
+            if !self.leadership.holds() {
                 // Whoever leads writes now; what we wrote is on the pods, where it is found again.
-                written.clear();
+                memory = Memory { looked: memory.looked, ..Memory::default() };
+                announcer.told.clear();
+                continue;
+            }
+            let work = async {
+                announcer.announce(&found).await;
+                if !honours {
+                    let plan = self.plan(&snapshot, &mut memory.written);
+                    self.write(plan, &snapshot.view, &mut memory).await;
+                }
+            };
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = work => {}
             }
         }
+    }
+
+    /// What is wrong now. What is new is logged.
+    fn look(&self, view: &Arc<View>, memory: &mut Memory) -> Vec<Finding> {
+        let Memory { foreign, looked, .. } = memory;
+        if looked.as_ref().is_none_or(|(last, _)| !Arc::ptr_eq(last, view)) {
+            // A pod that is gone, or has its cost no more, is nobody's conflict.
+            let costly: std::collections::BTreeSet<_> =
+                view.pods.values().filter(|pod| pod.deletion_cost.is_some()).map(|pod| &pod.uid).collect();
+            foreign.retain(|uid, _| costly.contains(uid));
+            *looked = Some((Arc::clone(view), findings(view)));
+        }
+        let known = looked.iter().flat_map(|(_, found)| found.iter().cloned());
+        let found: Vec<Finding> = known.chain(foreign.values().cloned()).collect();
+        let before = std::mem::replace(&mut *self.found.lock(), found.clone());
+        for finding in found.iter().filter(|finding| !before.contains(finding)) {
+            tracing::warn!("{}", finding.message);
+        }
+        found
     }
 
     async fn scheduler_honours(&self) -> bool {
@@ -166,7 +207,8 @@ impl Controller {
         wanted
     }
 
-    async fn write(&self, plan: Wanted, written: &mut BTreeMap<Arc<str>, Option<i32>>) {
+    async fn write(&self, plan: Wanted, view: &View, memory: &mut Memory) {
+        let Memory { written, foreign, .. } = memory;
         for (uid, (ObjectKey { namespace, name }, cost)) in plan {
             if self.leadership.time_left().is_none_or(|left| left <= TIMEOUT) {
                 return;
@@ -188,8 +230,10 @@ impl Controller {
                 // A pod that is gone by now, or whose annotation is somebody else's: nothing more to do about it.
                 Ok(Err(kube::Error::Api(status))) if status.code == 404 => {}
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
-                    tracing::warn!(%namespace, %name, "{DELETION_COST} on this pod is not ours and is left as it is: {}", status.message);
-                    written.insert(uid, cost);
+                    written.insert(Arc::clone(&uid), cost);
+                    let key = ObjectKey { namespace, name };
+                    let finding = foreign_cost(view, &key, &uid, &status.message);
+                    foreign.insert(uid, finding);
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(%namespace, %name, %error, "cannot write {DELETION_COST}; the next look tries again");
@@ -201,6 +245,25 @@ impl Controller {
                 }
             }
         }
+    }
+}
+
+fn foreign_cost(view: &View, key: &ObjectKey, uid: &Arc<str>, conflict: &str) -> Finding {
+    let labels = view.pods.get(key).map(|pod| &pod.labels);
+    let owner = view.deployments.values().find(|deployment| {
+        deployment.key.namespace == key.namespace
+            && labels
+                .is_some_and(|labels| deployment.selector.matches(|wanted| labels.get(wanted).map(|value| &**value)))
+    });
+    Finding {
+        about: About { api_version: "v1", kind: "Pod", key: key.clone(), uid: Arc::clone(uid) },
+        fault: Fault::ForeignDeletionCost,
+        deployment: owner.map(|deployment| deployment.key.clone()),
+        message: format!(
+            "{DELETION_COST} on Pod {}/{} is somebody else's and is left as it is, so that which replica goes first is theirs to \
+             say: {conflict}",
+            key.namespace, key.name
+        ),
     }
 }
 

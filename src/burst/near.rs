@@ -25,13 +25,14 @@ pub struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// Whether a removal is near: the engine wants fewer than there are, or an HPA that scales the Deployment wants fewer
+    /// Whether a removal is near: the engine wants fewer than there are or moves one between pools, or an HPA that scales the Deployment wants fewer
     /// or will after its stabilization.
     #[must_use]
     pub fn removal_is_near(&self, deployment: &Deployment) -> bool {
-        let engine = self.advice.is_some_and(
-            |advice| matches!(advice.desired, Ok(Desired::Move(to)) if i64::from(to) < i64::from(deployment.replicas)),
-        );
+        let engine = self.advice.is_some_and(|advice| {
+            advice.moving
+                || matches!(advice.desired, Ok(Desired::Move(to)) if i64::from(to) < i64::from(deployment.replicas))
+        });
         engine || self.view.autoscalers.values().filter(|hpa| scales(hpa, deployment)).any(|hpa| self.wants_fewer(hpa))
     }
 
@@ -134,10 +135,12 @@ mod tests {
     #[test]
     fn a_removal_is_near_when_hpa_or_engine_has_decided_it() {
         assert!(near(Ok(measured(90.0)), 2, None));
-        let advice = |desired| Advice { inference_service: None, desired: Ok(desired), demand: Ok(1.0) };
+        let advice = |desired| Advice { inference_service: None, desired: Ok(desired), demand: Ok(1.0), moving: false };
         assert!(near(Ok(measured(90.0)), 3, Some(&advice(Desired::Move(2)))));
         assert!(!near(Ok(measured(90.0)), 3, Some(&advice(Desired::Move(4)))));
         assert!(!near(Ok(measured(90.0)), 3, Some(&advice(Desired::Hold))));
+        let moving = Advice { moving: true, ..advice(Desired::Hold) };
+        assert!(near(Ok(measured(90.0)), 3, Some(&moving)), "a move between pools ends with a removal");
     }
 
     #[test]

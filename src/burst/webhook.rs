@@ -1,6 +1,6 @@
 //! The admission webhook (`admission.k8s.io/v1`) that lets new pods prefer their service's pools in order.
 //!
-//! It only ever adds a preference, and answers "allowed" whatever happens: a pod that cannot be read, a service without
+//! It only ever adds a preference, and a requirement to stay out of a pool that is at its maximum; and answers "allowed" whatever happens: a pod that cannot be read, a service without
 //! order, a cluster that is not known yet. Registered with `failurePolicy: Ignore` and for namespaces that opt in by
 //! label, so that a Tidegate that is down never keeps a pod from being made.
 
@@ -11,12 +11,19 @@ use axum::{
     extract::{DefaultBodyLimit, State},
     routing::post,
 };
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{affinity, order};
+use super::{
+    affinity,
+    maximum::{self, Admitted},
+    order,
+};
 use crate::{
+    clock::Clock,
     cluster::{Deployment, View, view::Labels},
     publish::Publisher,
 };
@@ -34,12 +41,16 @@ struct Review {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Request {
     uid: String,
     #[serde(default)]
     namespace: String,
     #[serde(default)]
     operation: String,
+    /// Nothing will come of it.
+    #[serde(default)]
+    dry_run: bool,
     #[serde(default)]
     object: Value,
 }
@@ -70,20 +81,23 @@ struct Server {
     publisher: Arc<Publisher>,
     /// Whether the cluster's own scheduler honours ResourcePolicies, once that is known.
     honours: Arc<OnceLock<bool>>,
+    admitted: Arc<Mutex<Admitted>>,
+    clock: Clock,
 }
 
 /// The webhook's routes. Nothing is patched until it is known that the cluster's own scheduler does not honour
 /// ResourcePolicies.
-pub fn routes(publisher: Arc<Publisher>, honours: Arc<OnceLock<bool>>) -> Router {
-    let server = Server { publisher, honours };
+pub fn routes(publisher: Arc<Publisher>, honours: Arc<OnceLock<bool>>, clock: Clock) -> Router {
+    let server = Server { publisher, honours, admitted: Arc::default(), clock };
     Router::new().route(PATH, post(review)).layer(DefaultBodyLimit::max(MAX_REVIEW)).with_state(server)
 }
 
-async fn review(State(Server { publisher, honours }): State<Server>, Json(review): Json<Review>) -> Json<Answer> {
-    let Review { request: Request { uid, namespace, operation, object } } = review;
+async fn review(State(server): State<Server>, Json(review): Json<Review>) -> Json<Answer> {
+    let Server { publisher, honours, admitted, clock } = server;
+    let Review { request: Request { uid, namespace, operation, dry_run, object } } = review;
     let snapshot = publisher.snapshot();
     let patch = (operation == "CREATE" && honours.get() == Some(&false))
-        .then(|| patch(&snapshot.view, &namespace, &object))
+        .then(|| patch(&snapshot.view, &namespace, &object, &mut admitted.lock(), (clock.now(), !dry_run)))
         .flatten();
     if patch.is_some() {
         let name = object["metadata"]["generateName"].as_str().unwrap_or_default();
@@ -95,12 +109,27 @@ async fn review(State(Server { publisher, honours }): State<Server>, Json(review
     Json(Answer { api_version: API_VERSION, kind: "AdmissionReview", response })
 }
 
-/// The patch for a new pod; `None`: it stays as it is.
-fn patch(view: &View, namespace: &str, pod: &Value) -> Option<Value> {
+/// The patch for a new pod at this time, which is counted unless nothing will come of it; `None`: it stays as it is.
+fn patch(
+    view: &View,
+    namespace: &str,
+    pod: &Value,
+    admitted: &mut Admitted,
+    (now, counts): (Timestamp, bool),
+) -> Option<Value> {
     let labels: Labels = serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default();
     let owner = owner(view, namespace, &labels)?;
     let order = order(view, owner).ok().flatten()?;
-    affinity::patch(pod, &order.units)
+    let closed = if order.units.iter().any(|unit| unit.max.is_some()) {
+        let closed = maximum::closed(view, owner, &order.units, admitted.unseen(view, owner, now));
+        if counts {
+            admitted.count(owner, now);
+        }
+        closed
+    } else {
+        vec![false; order.units.len()]
+    };
+    affinity::patch(pod, &order.units, &closed)
 }
 
 /// The Deployment that the pod is one of.
@@ -143,6 +172,10 @@ mod tests {
         index.view()
     }
 
+    fn patch(view: &View, namespace: &str, pod: &Value) -> Option<Value> {
+        super::patch(view, namespace, pod, &mut Admitted::default(), (Timestamp::UNIX_EPOCH, true))
+    }
+
     fn pod() -> Value {
         json!({"metadata": {"labels": {"app": "isvc.qwen-chat-predictor", "pod-template-hash": "1"}}, "spec": {"containers": []}})
     }
@@ -152,6 +185,7 @@ mod tests {
         let view = view(&json!({"app": "isvc.qwen-chat-predictor"}));
         let patch = patch(&view, "default", &pod()).expect("there is something to prefer");
         assert_eq!(patch[0]["path"], "/spec/affinity");
+        assert_eq!(patch[0]["value"]["nodeAffinity"].as_object().unwrap().len(), 1, "nothing is required: {patch}");
         let term = &patch[0]["value"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0];
         assert_eq!(term["preference"]["matchExpressions"][0]["values"], json!(["onprem"]));
     }

@@ -60,7 +60,8 @@ impl Index {
         };
         let unsynced: BTreeSet<_> = index.watches().into_iter().collect();
         let partial = !index.namespaces.is_empty();
-        let view = View { unsynced: names(&unsynced), partial, ..View::default() };
+        let ordered = index.kinds.contains(&Kind::ResourcePolicies);
+        let view = View { unsynced: names(&unsynced), partial, ordered, ..View::default() };
         *index.state.get_mut() = State { view: Arc::new(view), unsynced, problems: BTreeMap::new() };
         index
     }

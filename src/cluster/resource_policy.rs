@@ -34,6 +34,8 @@ pub struct Unit {
 pub struct ResourcePolicy {
     /// Namespace and name.
     pub key: ObjectKey,
+    /// UID, by which events are shown beside it.
+    pub uid: Arc<str>,
     /// The pods that it is about. An empty selector selects every pod of the namespace.
     pub selector: Selector,
     /// Its units, the one that is filled first at the front.
@@ -71,6 +73,8 @@ struct WireMetadata {
     name: Arc<str>,
     #[serde(default)]
     namespace: Option<Arc<str>>,
+    #[serde(default)]
+    uid: Option<Arc<str>>,
 }
 
 /// Both groups' fields: Alibaba's `selector` and `matchExpressions`, scheduler-plugins' `podSelector`.
@@ -185,7 +189,8 @@ impl ResourcePolicy {
         // scheduler-plugins orders by priority, highest first; Alibaba by position. The sort is stable: both come right.
         ordered.sort_by_key(|(priority, _)| std::cmp::Reverse(*priority));
         let key = ObjectKey { namespace: metadata.namespace.unwrap_or_else(|| "".into()), name: metadata.name };
-        Ok(Self { key, selector, units: ordered.into_iter().map(|(_, unit)| unit).collect(), not_honoured: unread })
+        let units = ordered.into_iter().map(|(_, unit)| unit).collect();
+        Ok(Self { key, uid: metadata.uid.unwrap_or_default(), selector, units, not_honoured: unread })
     }
 
     /// Whether it is about a pod with these labels in this namespace.
@@ -212,8 +217,17 @@ pub fn governing<'a>(
     }
 }
 
-/// What to tell of a policy that selects none of the pod templates of its namespace: the sentence names the labels of the
-/// template that comes nearest. `None` if it selects one, or if there is no template to compare with.
+/// A policy that selects none of the pod templates of its namespace, and the one that comes nearest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Miss {
+    /// The Deployment whose template comes nearest.
+    pub nearest: ObjectKey,
+    /// In words, with the labels that are wanted and those that are there.
+    pub sentence: String,
+}
+
+/// What to tell of a policy that selects none of the pod templates of its namespace. `None` if it selects one, or if there
+/// is no template to compare with.
 ///
 /// A policy like that is the most common mistake with KServe: the label `app` of a predictor's pods is
 /// `isvc.<InferenceService>-predictor`, and KServe overwrites what the user gives.
@@ -221,8 +235,8 @@ pub fn governing<'a>(
 pub fn selects_nothing<'a>(
     policy: &ResourcePolicy,
     templates: impl IntoIterator<Item = (&'a ObjectKey, &'a Labels)>,
-) -> Option<String> {
-    let mut nearest: Option<(f64, String)> = None;
+) -> Option<Miss> {
+    let mut nearest: Option<(f64, &ObjectKey, String)> = None;
     for (deployment, labels) in templates {
         if *deployment.namespace != *policy.key.namespace {
             continue;
@@ -238,15 +252,19 @@ pub fn selects_nothing<'a>(
             );
             let likeness = strsim::jaro_winkler(&wanted, &there);
             if !requirement.matches(labels.get(requirement.key()).map(|value| &**value))
-                && nearest.as_ref().is_none_or(|(best, _)| likeness > *best)
+                && nearest.as_ref().is_none_or(|(best, ..)| likeness > *best)
             {
-                nearest = Some((likeness, format!("the pods of Deployment {} have {there}", deployment.name)));
+                nearest = Some((likeness, deployment, there));
             }
         }
     }
-    let (_, nearest) = nearest?;
+    let (_, nearest, there) = nearest?;
     let ObjectKey { namespace, name } = &policy.key;
-    Some(format!("ResourcePolicy {namespace}/{name} selects {} and therefore no pod; {nearest}", policy.selector))
+    let sentence = format!(
+        "ResourcePolicy {namespace}/{name} selects {} and therefore no pod; the pods of Deployment {} have {there}",
+        policy.selector, nearest.name
+    );
+    Some(Miss { nearest: nearest.clone(), sentence })
 }
 
 #[cfg(test)]
@@ -362,12 +380,12 @@ mod tests {
         let (qwen_labels, other_labels) =
             (labels(&[("app", "isvc.qwen-chat-predictor")]), labels(&[("app", "frontend")]));
         let templates = [(&qwen, &qwen_labels), (&other, &other_labels)];
+        let miss = selects_nothing(&policy, templates).unwrap();
+        assert_eq!(miss.nearest, qwen);
         assert_eq!(
-            selects_nothing(&policy, templates).as_deref(),
-            Some(
-                "ResourcePolicy default/qwen-chat selects app=isvc.qwen-predictor and therefore no pod; \
-                 the pods of Deployment qwen-chat-predictor have app=isvc.qwen-chat-predictor"
-            )
+            miss.sentence,
+            "ResourcePolicy default/qwen-chat selects app=isvc.qwen-predictor and therefore no pod; \
+             the pods of Deployment qwen-chat-predictor have app=isvc.qwen-chat-predictor"
         );
         let right = read(&seed(&json!({"app": "isvc.qwen-chat-predictor"})));
         assert_eq!(selects_nothing(&right, templates), None);

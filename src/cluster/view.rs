@@ -234,6 +234,8 @@ pub struct View {
     pub unsynced: BTreeSet<&'static str>,
     /// Only some namespaces are watched: pods that nobody here sees may take room on the nodes.
     pub partial: bool,
+    /// The order of pools is kept here: ResourcePolicies are watched.
+    pub ordered: bool,
     /// All pods of watched namespaces.
     pub pods: BTreeMap<ObjectKey, Arc<Pod>>,
     /// Deployments.

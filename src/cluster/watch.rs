@@ -181,7 +181,7 @@ impl Watch {
         let elsewhere = self.index.count_outside(self.kind, &self.scope);
         let mut token = None;
         loop {
-            let body = self.connection.list(token.as_deref()).await?;
+            let body = self.page(token.as_deref()).await?;
             let page: WireList<'_> = serde_json::from_str(&body).map_err(|e| WatchError::garbled("list", &e))?;
             for item in page.items.into_iter().flatten() {
                 match self.index.decode(self.kind, item.get()) {
@@ -206,6 +206,21 @@ impl Watch {
             self.confirm();
             return Ok(position);
         }
+    }
+
+    /// One page of the list. Meanwhile nothing is followed: a list that takes too long must not keep the old picture in use.
+    async fn page(&mut self, token: Option<&str>) -> Result<String, WatchError> {
+        let Self { connection, index, kind, scope, confirmed, lost, timing, .. } = self;
+        let mut page = std::pin::pin!(connection.list(token));
+        if !*lost {
+            tokio::select! {
+                page = &mut page => return page,
+                () = tokio::time::sleep_until(*confirmed + timing.stale_after) => {}
+            }
+            lose(index, *kind, scope);
+            *lost = true;
+        }
+        page.await
     }
 
     /// Takes in one line of the watch. After an error the position is of no more use: the line may have been a change.
@@ -261,8 +276,7 @@ impl Watch {
             self.failing = Some(problem);
         }
         if self.confirmed.elapsed() >= self.timing.stale_after && !self.lost {
-            warn!(%kind, %scope, limit_seconds = STALE_AFTER.as_secs(), "nothing was heard for too long: what is known may be wrong and is not used");
-            self.index.lose(kind, scope);
+            lose(&self.index, kind, scope);
             self.lost = true;
         }
         if self.lost || matches!(error, WatchError::Expired) {
@@ -276,6 +290,12 @@ impl Watch {
         self.pause = (pause * 2).min(self.timing.longest_pause);
         pause
     }
+}
+
+fn lose(index: &Index, kind: Kind, scope: &Scope) {
+    let limit_seconds = STALE_AFTER.as_secs();
+    warn!(%kind, %scope, limit_seconds, "not followed for too long: what is known may be wrong and is not used");
+    index.lose(kind, scope);
 }
 
 #[derive(Deserialize)]

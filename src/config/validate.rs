@@ -46,6 +46,9 @@ impl Config {
         require(!burst.enabled || control.enabled, "burst.enabled", rule, burst.enabled)?;
         let webhook = burst.webhook_listen.filter(|_| !burst.enabled);
         require(webhook.is_none(), "burst.webhookListen", "needs burst.enabled", format!("{webhook:?}"))?;
+        let registered = burst.webhook_configuration.as_ref().filter(|_| burst.webhook_listen.is_none());
+        let rule = "needs burst.webhookListen";
+        require(registered.is_none(), "burst.webhookConfiguration", rule, format!("{registered:?}"))?;
         require(scrape.interval.0 >= SHORTEST_INTERVAL, "scrape.interval", "must be at least 50ms", scrape.interval)?;
         require(!scrape.timeout.0.is_zero(), "scrape.timeout", "must be above zero", scrape.timeout)?;
         for (field, time) in [
@@ -73,7 +76,11 @@ impl Config {
         ] {
             require(limit > 0, field, "must be above zero", limit)?;
         }
-        for (field, limit) in [("scrape.pageBytes", scrape.page_bytes), ("scrape.lineBytes", scrape.line_bytes)] {
+        for (field, limit) in [
+            ("scrape.pageBytes", scrape.page_bytes),
+            ("scrape.lineBytes", scrape.line_bytes),
+            ("scrape.serving.pageBytes", scrape.serving.page_bytes),
+        ] {
             require(limit.0 > 0, field, "must be above zero", limit)?;
         }
         let path = &scrape.serving.path;
@@ -127,7 +134,7 @@ fn url_target(field: &str, target: &UrlTarget) -> Result<(), Invalid> {
 }
 
 fn discover(field: &str, discovery: &Discovery) -> Result<(), Invalid> {
-    let Discovery { preset, namespace: _, selector, port, path, scheme, access: _ } = discovery;
+    let Discovery { preset, namespace: _, selector, port, path, scheme, access } = discovery;
     let complete = preset.is_some() || (selector.is_some() && port.is_some());
     require(
         complete,
@@ -135,6 +142,9 @@ fn discover(field: &str, discovery: &Discovery) -> Result<(), Invalid> {
         "needs a preset (ack-gpu-exporter, dcgm-exporter, tidegate-agent) or selector and port",
         "neither",
     )?;
+    let has_credential = access.bearer_token_file.is_some() || access.basic_auth.is_some();
+    let rule = "must be named (* if all are meant) beside a bearerTokenFile or basicAuth, which goes to every pod with the exporter's labels";
+    require(!has_credential || discovery.namespace().is_some(), format!("{field}.namespace"), rule, "nothing")?;
     if let Some(selector) = selector {
         let parsed = selector.parse::<apiservice::Selector>();
         require(parsed.is_ok(), format!("{field}.selector"), "must be a label selector", format!("{selector:?}"))?;
@@ -183,10 +193,19 @@ mod tests {
             ),
             ("scrape: {concurrency: 0}", "scrape.concurrency"),
             ("scrape: {pageBytes: 0}", "scrape.pageBytes"),
+            ("scrape: {serving: {pageBytes: 0}}", "scrape.serving.pageBytes"),
             ("scrape: {urls: [{url: 'ftp://node/metrics'}]}", "scrape.urls[0].url"),
             ("scrape: {urls: [{url: 'node:9400'}]}", "scrape.urls[0].url"),
             ("scrape: {discover: [{selector: 'app=x'}]}", "scrape.discover[0]"),
             ("scrape: {discover: [{preset: dcgm-exporter, path: metrics}]}", "scrape.discover[0].path"),
+            (
+                "scrape: {discover: [{preset: dcgm-exporter, access: {bearerTokenFile: /token}}]}",
+                "scrape.discover[0].namespace",
+            ),
+            (
+                "scrape: {discover: [{selector: 'app=x', port: '9400', access: {basicAuth: {username: a, passwordFile: /b}}}]}",
+                "scrape.discover[0].namespace",
+            ),
             ("scrape: {discover: [{preset: dcgm-exporter, scheme: gopher}]}", "scrape.discover[0].scheme"),
             ("scrape: {discover: [{preset: dcgm-exporter, selector: 'a in b'}]}", "scrape.discover[0].selector"),
             ("scrape: {serving: {path: metrics}}", "scrape.serving.path"),
@@ -200,6 +219,7 @@ mod tests {
             ("serve: {passthrough: {url: 'http://other'}}", "serve.passthrough.url"),
             ("burst: {enabled: true, webhookListen: '0.0.0.0:6443'}", "burst.webhookListen"),
             ("burst: {webhookListen: '0.0.0.0:9443'}", "burst.webhookListen"),
+            ("burst: {enabled: true, webhookConfiguration: tidegate}", "burst.webhookConfiguration"),
             ("{burst: {enabled: true}, control: {enabled: false}}", "burst.enabled"),
             ("control: {tick: 1ms}", "control.tick"),
             ("control: {lease: {duration: 1s}}", "control.lease.duration"),
@@ -218,6 +238,8 @@ mod tests {
             "{scrape: {discover: [{preset: ack-gpu-exporter, namespace: '*'}]}, aggregate: {namespaces: [prod]}}",
             "{scrape: {discover: [{preset: dcgm-exporter}]}, aggregate: {namespaces: [prod]}}",
             "scrape: {discover: [{preset: ack-gpu-exporter}]}",
+            "scrape: {discover: [{preset: ack-gpu-exporter, access: {bearerTokenFile: /token}}]}",
+            "scrape: {discover: [{preset: dcgm-exporter, namespace: '*', access: {bearerTokenFile: /token}}]}",
         ] {
             assert_eq!(Config::parse(yaml, Path::new("x.yaml")).unwrap().validate(), Ok(()), "{yaml}");
         }

@@ -20,6 +20,9 @@ use crate::{cluster::ObjectKey, policy::Mode};
 
 /// Moves under way at once.
 const AT_ONCE: usize = 8;
+/// A move that has waited so long behind others, which the API server is slow to answer, is not made: what it was decided on
+/// is from another time, and the next round decides anew.
+const LATE: Duration = Duration::from_secs(10);
 /// First pause after a move that failed; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause.
@@ -71,11 +74,12 @@ impl Actor {
                 continue;
             }
             // A move under way is not cut off by a shutdown: it is over within its timeout.
-            self.act(&round, &mut pauses).await;
+            self.act(&round, &mut pauses, LATE).await;
         }
     }
 
-    async fn act(&self, round: &Round, pauses: &mut BTreeMap<ObjectKey, Pause>) {
+    /// `late`: see [`LATE`].
+    async fn act(&self, round: &Round, pauses: &mut BTreeMap<ObjectKey, Pause>, late: Duration) {
         let Ok(outcomes) = &round.outcomes else { return };
         let acting: BTreeMap<&ObjectKey, &Outcome> = outcomes
             .iter()
@@ -93,16 +97,22 @@ impl Actor {
         });
         let wanted: Vec<_> = wanted.collect();
         let moves = wanted.into_iter().map(async |(key, from, to, why)| {
+            if now.elapsed() >= late {
+                self.meters.lock().moved("late");
+                return (key, None);
+            }
             let failed = self.one(&key, from, to, &why).await;
-            (key, failed)
+            (key, Some(failed))
         });
         let done: Vec<_> = stream::iter(moves).buffer_unordered(AT_ONCE).collect().await;
         for (key, failed) in done {
-            if failed {
-                let next = pauses.get(&key).map_or(FIRST_PAUSE, |pause| pause.next);
-                pauses.insert(key, Pause { until: Instant::now() + next, next: (next * 2).min(LONGEST_PAUSE) });
-            } else {
-                pauses.remove(&key);
+            match failed {
+                Some(true) => {
+                    let next = pauses.get(&key).map_or(FIRST_PAUSE, |pause| pause.next);
+                    pauses.insert(key, Pause { until: Instant::now() + next, next: (next * 2).min(LONGEST_PAUSE) });
+                }
+                Some(false) => drop(pauses.remove(&key)),
+                None => {}
             }
         }
     }
@@ -137,3 +147,6 @@ impl Actor {
         has_failed
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use super::{
     round::{Outcome, Round, Settled},
 };
 use crate::{
+    burst::findings::{Standing, standing},
     cluster::{ObjectKey, View},
     config,
     engine::{
@@ -75,7 +76,10 @@ impl Desk {
         let Snapshot { readings, view, vocabulary, .. } = snapshot;
         let entries = match roster(view, vocabulary, |name| snapshot.is_metric(name)) {
             Ok(entries) => entries,
-            Err(why) => return Round { at: now, outcomes: Err(why) },
+            Err(why) => {
+                meters.nothing();
+                return Round { at: now, outcomes: Err(why) };
+            }
         };
         let since = self.last.replace(now).map_or(0.0, |last| now.duration_since(last).as_secs_f64().max(0.0));
         let mut observer = Observer::new(Known { readings, view, vocabulary, scrape }, now);
@@ -97,10 +101,14 @@ impl Desk {
                 Ok(None) => continue,
                 Err(refusal) => Err(refusal),
             };
-            outcomes.push(Outcome { subject, mode, target, verdict });
+            let pools = match (&subject, &deployment) {
+                (Subject::Policy(_), Some(deployment)) => standing(view, deployment),
+                _ => Standing::Unasked,
+            };
+            outcomes.push(Outcome { subject, mode, target, pools, verdict });
         }
         self.kept.retain(|owner, _| present.contains(owner));
-        meters.services(&outcomes);
+        meters.services(&outcomes, now);
         Round { at: now, outcomes: Ok(outcomes) }
     }
 
@@ -119,7 +127,11 @@ impl Desk {
         (now, since): (Timestamp, f64),
     ) -> Option<Settled> {
         let deployment = deployment?;
-        let Work { settings, following } = work;
+        let Work { mut settings, following } = work;
+        if !view.ordered {
+            // Nobody sees to it that the new replica comes to the earlier pool and that one of the later goes.
+            settings.engine.pools.iter_mut().for_each(|pool| pool.return_after_seconds = None);
+        }
         let observation = observer.observe(deployment, &settings.pools, settings.utilization)?;
         let kept = self.kept.entry(owner(subject, Some(deployment))?).or_default();
         let service: Arc<str> = format!("{}/{}", deployment.namespace, deployment.name).into();

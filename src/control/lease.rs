@@ -26,6 +26,9 @@ use crate::clock::Clock;
 
 /// Attempts in the time that a Lease lasts: some may fail, and the holder still renews in time.
 const ATTEMPTS: u32 = 5;
+/// Longest time for one attempt, in pauses between attempts: one that hangs leaves the time for another one before the
+/// Lease is lost.
+const PATIENCE: u32 = 2;
 /// Longest time for giving the Lease back at shutdown: the next holder is then there at once, and otherwise after the
 /// Lease's duration.
 const RELEASE: Duration = Duration::from_secs(2);
@@ -104,6 +107,13 @@ impl std::fmt::Debug for Leadership {
 }
 
 impl Leadership {
+    /// As whoever has just taken a Lease of that duration.
+    #[cfg(test)]
+    pub(super) fn held(duration: Duration) -> Self {
+        let now: Now = Arc::new(Instant::now);
+        Self { until: watch::channel(Some(now() + duration)).1, now }
+    }
+
     /// How long it may still write; `None`: it may not.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
@@ -144,8 +154,7 @@ impl Election {
         let mut shutdown = std::pin::pin!(shutdown);
         let pause = self.terms.duration / ATTEMPTS;
         loop {
-            // An attempt that takes longer than the Lease lasts is of no use to anybody.
-            let attempt = tokio::time::timeout(self.terms.duration, self.attempt());
+            let attempt = tokio::time::timeout(pause * PATIENCE, self.attempt());
             let outcome = tokio::select! {
                 () = &mut shutdown => break,
                 outcome = attempt => outcome,

@@ -1,7 +1,12 @@
 //! What is counted about decisions, for Prometheus.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
@@ -9,13 +14,23 @@ use prometheus_client::{
     metrics::{MetricType, histogram::Histogram},
 };
 
-use super::{lease::Leadership, round::Outcome, words};
-use crate::{cluster::ObjectKey, telemetry::family};
+use super::{
+    lease::Leadership,
+    round::{Outcome, unknown},
+    words,
+};
+use crate::{clock::Clock, cluster::ObjectKey, telemetry::family};
 
 /// Bounds of times to ready: from an image on the node and a small model to a node that has to be bought first.
 const READY_SECONDS: [f64; 12] = [5.0, 10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 180.0, 240.0, 360.0, 600.0, 1200.0];
 /// Bounds of a forecast's error, replica equivalents: what came less what was expected.
 const ERROR_REPLICAS: [f64; 12] = [-8.0, -4.0, -2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0];
+/// Most pools that are told apart: whoever may write a policy names its pools. What is beyond counts as [`OTHER`].
+const MOST_POOLS: usize = 64;
+/// Most pools of one service that are told apart, today's and former ones.
+const MOST_POOLS_OF_A_SERVICE: usize = 16;
+/// Stands for the pools beyond.
+const OTHER: &str = "other";
 
 type Service = (Arc<str>, Arc<str>);
 
@@ -29,6 +44,8 @@ pub struct Meters {
     ready_seconds: BTreeMap<Arc<str>, Histogram>,
     forecast_errors: BTreeMap<Arc<str>, Histogram>,
     last: Vec<Last>,
+    /// When that was; `None`: nothing was decided.
+    at: Option<Timestamp>,
     /// Moves by outcome.
     moves: BTreeMap<&'static str, f64>,
     /// How long the last tick took.
@@ -40,7 +57,8 @@ pub struct Meters {
 struct Last {
     deployment: ObjectKey,
     inference_service: Arc<str>,
-    desired: u32,
+    /// `None` while it is unknown (R1).
+    desired: Option<u32>,
     demand: Option<f64>,
     /// By pool: seconds from now, what is expected, and its margin.
     forecasts: Vec<(usize, f64, f64)>,
@@ -56,7 +74,15 @@ impl Meters {
     /// GPUs were held for so many seconds together.
     pub(super) fn held_gpus(&mut self, deployment: &ObjectKey, pool: &str, seconds: f64) {
         let service = (Arc::clone(&deployment.namespace), Arc::clone(&deployment.name));
-        *self.gpu_seconds.entry((service, pool.into())).or_default() += seconds;
+        let mut key = (service, Arc::from(pool));
+        if !self.gpu_seconds.contains_key(&key) {
+            let first = (key.0.clone(), Arc::from(""));
+            let known = self.gpu_seconds.range(first..).take_while(|((service, _), _)| *service == key.0).count();
+            if known >= MOST_POOLS_OF_A_SERVICE {
+                key.1 = OTHER.into();
+            }
+        }
+        *self.gpu_seconds.entry(key).or_default() += seconds;
     }
 
     /// What came differs from what was expected by so much.
@@ -74,9 +100,16 @@ impl Meters {
         self.tick_seconds = seconds;
     }
 
-    /// The decisions of one tick. Services that are gone take their counters with them.
-    pub(super) fn services(&mut self, outcomes: &[Outcome]) {
+    /// Nothing can be decided: what was decided last is no longer true.
+    pub(super) fn nothing(&mut self) {
         self.last.clear();
+        self.at = None;
+    }
+
+    /// The decisions of one tick. Services that are gone take their counters with them; one that is merely refused keeps them.
+    pub(super) fn services(&mut self, outcomes: &[Outcome], at: Timestamp) {
+        self.last.clear();
+        self.at = Some(at);
         for Outcome { target, verdict, .. } in outcomes {
             let Some((deployment, inference_service)) = target else { continue };
             match verdict {
@@ -87,7 +120,7 @@ impl Meters {
                     self.last.push(Last {
                         deployment: deployment.clone(),
                         inference_service: inference_service.clone().unwrap_or_default(),
-                        desired: decision.desired,
+                        desired: unknown(decision).is_none().then_some(decision.desired),
                         demand: decision.demand,
                         forecasts: decision.forecasts.iter().enumerate().map(|(i, f)| (i, f.value, f.margin)).collect(),
                         flags: [
@@ -102,29 +135,36 @@ impl Meters {
                 Err(refusal) => *self.decisions.entry(refusal.reason()).or_default() += 1.0,
             }
         }
-        let there: std::collections::BTreeSet<_> =
-            self.last.iter().map(|last| (&last.deployment.namespace, &last.deployment.name)).collect();
+        let targets = outcomes.iter().filter_map(|outcome| outcome.target.as_ref());
+        let there: BTreeSet<_> = targets.map(|(deployment, _)| (&deployment.namespace, &deployment.name)).collect();
         self.gpu_seconds.retain(|((namespace, name), _), _| there.contains(&(namespace, name)));
     }
 }
 
 fn histogram<'a>(all: &'a mut BTreeMap<Arc<str>, Histogram>, pool: &str, bounds: &[f64]) -> &'a Histogram {
+    let pool = if all.contains_key(pool) || all.len() < MOST_POOLS { pool } else { OTHER };
     all.entry(pool.into()).or_insert_with(|| Histogram::new(bounds.iter().copied()))
 }
 
-/// Shows the meters at each scrape.
+/// Shows the meters at each scrape. Decisions older than `max_age` are not shown (R2): the loop that makes them hangs.
 #[derive(Debug)]
 pub struct Shown {
     /// What is counted.
     pub meters: Arc<Mutex<Meters>>,
     /// Whether this process writes.
     pub leadership: Leadership,
+    /// The present time.
+    pub clock: Clock,
+    /// The age beyond which a decision is unknown.
+    pub max_age: Duration,
 }
 
 impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         let meters = self.meters.lock();
-        let Meters { decisions, gpu_seconds, ready_seconds, forecast_errors, last, moves, tick_seconds } = &*meters;
+        let Meters { decisions, gpu_seconds, ready_seconds, forecast_errors, last, at, moves, tick_seconds } = &*meters;
+        let age = at.and_then(|at| Duration::try_from(self.clock.now().duration_since(at)).ok()).unwrap_or_default();
+        let last = if age > self.max_age { &[][..] } else { last };
         let encoder = &mut encoder;
         let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
         let none = || Vec::<(&'static str, Arc<str>)>::new();
@@ -135,8 +175,8 @@ impl Collector for Shown {
                 ("inferenceservice", Arc::clone(&last.inference_service)),
             ]
         };
-        let help = "Replicas that a service should have";
-        let rows = last.iter().map(|last| (service(last), f64::from(last.desired)));
+        let help = "Replicas that a service should have; absent while unknown";
+        let rows = last.iter().filter_map(|last| Some((service(last), f64::from(last.desired?))));
         family(encoder, gauge, "tidegate_desired_replicas", help, rows)?;
         let help = "Demand of a service in replica equivalents; absent while unknown";
         let rows = last.iter().filter_map(|last| Some((service(last), last.demand?)));

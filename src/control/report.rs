@@ -28,13 +28,18 @@ use super::{
     lease::Leadership,
     memory::{self, Memory},
     round::{Outcome, Round},
+    words::Beside,
 };
 use crate::{
+    burst::{
+        announce::Found,
+        findings::{Fault, Finding},
+    },
     cluster::{ObjectKey, ScalingPolicy},
     policy,
 };
 
-mod news;
+pub(crate) mod news;
 mod status;
 
 use news::{Bucket, Told};
@@ -63,6 +68,8 @@ pub struct Reporter {
     pub memory: Memory,
     /// Moves that failed.
     pub failures: Failures,
+    /// What is wrong with the order of pools.
+    pub found: Found,
 }
 
 impl std::fmt::Debug for Reporter {
@@ -161,9 +168,15 @@ impl Reporter {
         if before.not_before.is_some_and(|until| until > now) {
             return None;
         }
-        let failed = outcome.target.as_ref().and_then(|(key, _)| self.failures.lock().get(key).cloned());
+        let target = outcome.target.as_ref().map(|(key, _)| key);
+        let failed = target.and_then(|key| self.failures.lock().get(key).cloned());
+        let found = self.found.lock().clone();
+        let foreign = |finding: &&Finding| {
+            finding.fault == Fault::ForeignDeletionCost && target.is_some() && finding.deployment.as_ref() == target
+        };
+        let beside = Beside { failed: failed.as_ref(), conflict: found.iter().find(foreign) };
         let known: &[Condition] = before.status.as_ref().map_or(&policy.conditions, |(status, _)| status.conditions());
-        let status = Status::of(outcome, failed.as_ref(), known, policy.generation, at);
+        let status = Status::of(outcome, &beside, known, policy.generation, at);
         let told = Told::of(outcome, status.conditions());
         let earlier = before.told.take().unwrap_or_else(|| Told::from_conditions(outcome, known));
         let events = before.bucket.let_through(told.since(&earlier), at);
@@ -223,7 +236,7 @@ impl Reporter {
         }
         let reference = reference(&policy);
         for news in events {
-            let event = news.event(&policy, reference.clone(), &self.identity, at);
+            let event = news.event(reference.clone(), &self.identity, at);
             let events: Api<Event> = Api::namespaced(self.client.clone(), &policy.key.namespace);
             // An event that is lost is lost: the status says the same.
             match tokio::time::timeout(TIMEOUT, events.create(&PostParams::default(), &event)).await {

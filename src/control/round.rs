@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::roster::Subject;
 use crate::{
+    burst::findings::Standing,
     cluster::ObjectKey,
     engine::{Decision, Reason, Verdict},
     policy::{
@@ -33,6 +34,8 @@ pub struct Outcome {
     pub mode: Mode,
     /// The Deployment and the InferenceService that it serves, as far as one was found.
     pub target: Option<(ObjectKey, Option<Arc<str>>)>,
+    /// How the order of its pools stands.
+    pub pools: Standing,
     /// What was decided, or why nothing may be.
     pub verdict: Result<Settled, Refusal>,
 }
@@ -88,7 +91,8 @@ impl Round {
                     (Err(Arc::clone(&why)), Err(why))
                 }
             };
-            let new = Advice { inference_service: inference_service.clone(), desired, demand };
+            let moving = outcome.verdict.as_ref().is_ok_and(|settled| settled.decision.flags.moving.is_some());
+            let new = Advice { inference_service: inference_service.clone(), desired, demand, moving };
             // A second policy's refusal is not what there is to say about the Deployment.
             if outcome.verdict.is_ok() || !advice.contains_key(deployment) {
                 advice.insert(deployment.clone(), new);

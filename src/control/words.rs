@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::round::{Outcome, Settled, unknown};
 use crate::{
-    engine::{Decision, Reason},
+    burst::findings::{Finding, Standing},
+    engine::{Decision, Gate, Reason, Unplaced, drift::Phase},
     policy::{
         Mode,
         hpa::{SWALLOWS_FROM, TOLERANCE_SINCE},
@@ -43,6 +44,10 @@ const fn word(reason: &Reason) -> &'static str {
         Reason::PoolsFull { .. } => "PoolsFull",
         Reason::Burst { .. } => "Burst",
         Reason::TooLate { .. } => "TooLate",
+        Reason::Unplaced { .. } => "Unplaced",
+        Reason::MovingHome { phase: Phase::AtMax, .. } => "MoveAtMax",
+        Reason::MovingHome { .. } => "MovingHome",
+        Reason::ComesHome => "ComesHome",
     }
 }
 
@@ -63,15 +68,28 @@ pub struct Draft {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed(pub Arc<str>);
 
-/// What is to be said of a policy. `failed`: why its last move was not made.
+/// The condition that tells of the order of pools.
+pub const POOLS_ORDERED: &str = "PoolsOrdered";
+
+/// What those who write to the cluster have met with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// Why the last move was not made.
+    pub failed: Option<&'a Failed>,
+    /// Somebody else says which replica goes first.
+    pub conflict: Option<&'a Finding>,
+}
+
+/// What is to be said of a policy.
 #[must_use]
-pub fn conditions(outcome: &Outcome, failed: Option<&Failed>) -> Vec<Draft> {
+pub fn conditions(outcome: &Outcome, beside: &Beside<'_>) -> Vec<Draft> {
+    let Beside { failed, conflict } = *beside;
     let settled = match &outcome.verdict {
         Ok(settled) => settled,
         Err(refusal) => {
             let message: Arc<str> = refusal.to_string().into();
             let draft = |kind| Draft { kind, holds: false, reason: refusal.reason(), message: Arc::clone(&message) };
-            return vec![draft("Ready"), draft("Active")];
+            return [draft("Ready"), draft("Active")].into_iter().chain(ordered(&outcome.pools, conflict)).collect();
         }
     };
     let Settled { decision, following, max, .. } = settled;
@@ -90,15 +108,46 @@ pub fn conditions(outcome: &Outcome, failed: Option<&Failed>) -> Vec<Draft> {
         ("Saturated", "NotSaturated", &flags.saturated),
         ("Limited", "WithinLimits", &flags.limited),
         ("Bursting", "NotBursting", &flags.bursting),
+        ("MovingHome", "NotMoving", &flags.moving),
         ("CannotTell", "SignalsTell", &flags.cannot_tell),
     ] {
         let (holds, reason) = if flag.is_some() { (true, kind) } else { (false, no) };
         drafts.push(Draft { kind, holds, reason, message: flag.clone().unwrap_or_else(|| "".into()) });
     }
+    drafts.push(unplaced(flags.unplaced.as_deref()));
     if outcome.mode == Mode::Advise {
         drafts.push(swallowed(following, *max));
     }
+    drafts.extend(ordered(&outcome.pools, conflict));
     drafts
+}
+
+/// Replicas that find no place, with the gate that is closed as its reason.
+fn unplaced(unplaced: Option<&Unplaced>) -> Draft {
+    let kind = "Unplaced";
+    match unplaced {
+        None => Draft { kind, holds: false, reason: "Placed", message: "".into() },
+        Some(Unplaced { gate, message, .. }) => {
+            let reason = match gate {
+                Gate::PoolsFull => "PoolsFull",
+                Gate::NoNode => "NoNode",
+                Gate::Unschedulable => "Unschedulable",
+            };
+            Draft { kind, holds: true, reason, message: Arc::clone(message) }
+        }
+    }
+}
+
+/// Left out where nobody asks for an order.
+fn ordered(pools: &Standing, conflict: Option<&Finding>) -> Option<Draft> {
+    let Standing::Told { holds, reason, message } = pools else { return None };
+    let kind = POOLS_ORDERED;
+    Some(match conflict {
+        Some(conflict) if *holds => {
+            Draft { kind, holds: false, reason: conflict.fault.word(), message: conflict.message.as_str().into() }
+        }
+        _ => Draft { kind, holds: *holds, reason, message: Arc::clone(message) },
+    })
 }
 
 fn acting(deployment: &str, failed: Option<&Failed>) -> Draft {

@@ -4,6 +4,7 @@ use std::{cmp::Reverse, sync::Arc};
 
 use super::{
     decision::Landing,
+    drift::Place,
     policy::{Policy, Pool},
     readiness::{Expected, Readiness},
 };
@@ -55,6 +56,27 @@ pub(super) fn pools(observation: &Observation, policy: &Policy, readiness: &[Rea
         }
     };
     pools.iter().enumerate().map(view).collect()
+}
+
+/// The policy's pools as moves between them see them.
+pub(super) fn places(observation: &Observation, policy: &Policy, pools: &[PoolView]) -> Vec<Place> {
+    let count = |index: usize, stage: Stage| {
+        observation.pods.iter().filter(|pod| pod.pool == Some(index) && pod.stage == stage).count() as u32
+    };
+    let place = |(index, (pool, view)): (usize, (&Pool, &PoolView))| {
+        let free = match observation.room.get(index) {
+            Some(Room::Fixed(free) | Room::Elastic(free)) => *free,
+            Some(Room::Unknown) | None => 0,
+        };
+        Place {
+            return_after: pool.return_after_seconds,
+            ready: count(index, Stage::Ready),
+            starting: count(index, Stage::Starting),
+            free: free.min(pool.max.map_or(u32::MAX, |max| max.saturating_sub(view.pods))),
+            ready_seconds: view.next.p90,
+        }
+    };
+    policy.pools.iter().zip(pools).enumerate().map(place).collect()
 }
 
 /// Where the next replica would land: the first pool that has room beyond its pods and those that wait for a node.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::reasons::Reason;
+use super::{placement::Unplaced, reasons::Reason};
 
 /// What should be, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,6 +101,10 @@ pub struct Flags {
     pub saturated: Option<Arc<str>>,
     /// A limit binds: min, max, or the pools' room.
     pub limited: Option<Arc<str>>,
+    /// Replicas that find no place.
+    pub unplaced: Option<Box<Unplaced>>,
+    /// A replica is on its way from a later pool to an earlier one.
+    pub moving: Option<Arc<str>>,
     /// Replicas are in, or on their way to, a pool beyond the first.
     pub bursting: Option<Arc<str>>,
     /// Utilization is all there is, and it does not tell how much load there is (R16).

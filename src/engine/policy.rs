@@ -69,6 +69,9 @@ pub struct Pool {
     pub elastic: bool,
     /// What a pod needs to become ready here, until there are observations.
     pub boot: Boot,
+    /// A replica leaves this pool for an earlier one that has had room for so many seconds. Default: none leaves; a move loads
+    /// the model once more.
+    pub return_after_seconds: Option<f64>,
     /// An empty node is paid for so many seconds more. Default 60: Karpenter with a short `consolidateAfter` takes half a
     /// minute; cluster-autoscaler's default is 600.
     pub node_release_seconds: f64,
@@ -175,6 +178,7 @@ impl Default for Pool {
             max: None,
             elastic: false,
             boot: Boot::default(),
+            return_after_seconds: None,
             node_release_seconds: 60.0,
         }
     }

@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::decision::{Decision, Source};
+use super::{
+    decision::{Decision, Source},
+    drift::Phase,
+};
 
 /// Up or down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +143,22 @@ pub enum Reason {
         /// Cost of a replica-hour there.
         cost: f64,
     },
+    /// More would be wanted, and those that are asked for find no place.
+    Unplaced {
+        /// In words.
+        why: Arc<str>,
+    },
+    /// A replica moves from a later pool to an earlier one.
+    MovingHome {
+        /// The pool that it leaves.
+        away: Arc<str>,
+        /// The pool that it goes to.
+        home: Arc<str>,
+        /// Where the move stands.
+        phase: Phase,
+    },
+    /// A replica comes to an earlier pool: it is waited for, because one that is not Ready would go first.
+    ComesHome,
     /// The first pool is full, and what is expected is over before a replica elsewhere could help (R20).
     TooLate {
         /// Index of the pool that would be next.
@@ -200,6 +219,20 @@ impl fmt::Display for Reason {
             Self::Burst { pool: _, cost } => {
                 write!(f, "the first pool is full for longer than the next needs, at {cost:.1} times the cost")
             }
+            Self::Unplaced { why } => write!(f, "no more are asked for: {why}"),
+            Self::MovingHome { away, home, phase } => match phase {
+                Phase::Coming => write!(f, "{home} has room: one more is asked for there before one of {away} goes"),
+                Phase::Ready => write!(f, "the replica in {home} is ready: one of {away} goes in a moment"),
+                Phase::Released => write!(f, "one of {away} goes: its place has been taken in {home}"),
+                Phase::GivenUp => write!(f, "the move from {away} to {home} is given up and tried again later"),
+                Phase::AtMax => {
+                    write!(
+                        f,
+                        "{home} has room for one of {away}, and the move would need one replica more than max for a while"
+                    )
+                }
+            },
+            Self::ComesHome => write!(f, "a replica comes to an earlier pool and is waited for"),
             Self::TooLate { pool: _, ready_seconds } => {
                 write!(f, "a replica beyond the first pool would need {ready_seconds:.0} s and come too late")
             }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    capacity::Capacity, demand::Memory, filter::Filter, forecast::Forecaster, readiness::Readiness, reasons::Direction,
-    saturation::Saturation, season::Season, utilization::Map,
+    capacity::Capacity, demand::Memory, drift::Drift, filter::Filter, forecast::Forecaster, readiness::Readiness,
+    reasons::Direction, saturation::Saturation, season::Season, utilization::Map,
 };
 use crate::signal::Maximum;
 
@@ -21,6 +21,8 @@ pub struct State {
     pub(super) saturation: Saturation,
     /// What was wanted, replica equivalents.
     pub(super) wanted: Maximum,
+    /// Moves between pools.
+    pub(super) drift: Drift,
     /// Since when demand has been known without interruption, seconds since the epoch.
     pub(super) measured_since: Option<f64>,
     /// The last move that was decided, and the replicas that it moves from, until there are others.

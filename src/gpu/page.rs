@@ -85,7 +85,7 @@ pub fn read(
             }
         }
     }
-    let page = draft.finish(vocabulary, measured);
+    let page = draft.finish(vocabulary, measured, limits.samples);
     // What stands for skipped lines counts too.
     if page.samples.len() > limits.samples {
         return Err(PageError::TooManySamples { limit: limits.samples });
@@ -239,7 +239,8 @@ impl<'a> Draft<'a> {
         heard
     }
 
-    fn finish(self, vocabulary: &Vocabulary, measured: Timestamp) -> Page {
+    /// `most`: with more samples than this the page is refused, and so no more than one beyond are made of it.
+    fn finish(self, vocabulary: &Vocabulary, measured: Timestamp, most: usize) -> Page {
         let heard = self.heard();
         let Self { rows, bad_lines, evidence, scrapers, skipped, unplaced, .. } = self;
         let samples = Vec::with_capacity(rows.len());
@@ -272,13 +273,15 @@ impl<'a> Draft<'a> {
                 reading: reading.map(|value| Measured { value, at: measured }),
             });
         }
-        page.samples.extend(unknown_for(&skipped, &page.samples));
+        let room = (most + 1).saturating_sub(page.samples.len());
+        page.samples.extend(unknown_for(&skipped, &page.samples, room));
         page
     }
 }
 
-/// What stands for the lines that were skipped: an unknown sample for each card of the pod that such a line names.
-fn unknown_for(skipped: &BTreeSet<Skipped>, samples: &[Sample]) -> Vec<Sample> {
+/// What stands for the lines that were skipped: an unknown sample for each card of the pod that such a line names. At most
+/// `most` of them: there may be as many as lines times cards.
+fn unknown_for(skipped: &BTreeSet<Skipped>, samples: &[Sample], most: usize) -> Vec<Sample> {
     if skipped.is_empty() {
         return Vec::new();
     }
@@ -301,7 +304,7 @@ fn unknown_for(skipped: &BTreeSet<Skipped>, samples: &[Sample]) -> Vec<Sample> {
             reading: Err(Unknown::Malformed),
         })
     });
-    unknown.collect()
+    unknown.take(most).collect()
 }
 
 /// Whether a value may tell how its family is written: blanks and garbage may not.

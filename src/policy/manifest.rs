@@ -68,7 +68,7 @@ fn objective(objective: engine::Objective) -> Objective {
 
 fn pool(pool: &engine::Pool) -> spec::Pool {
     let defaults = engine::Pool::default();
-    let engine::Pool { name, cost, max, elastic, boot, node_release_seconds } = pool;
+    let engine::Pool { name, cost, max, elastic, boot, node_release_seconds, return_after_seconds } = pool;
     let engine::Boot { node_seconds, image_seconds, load_seconds } = *boot;
     spec::Pool {
         name: name.to_string(),
@@ -76,7 +76,8 @@ fn pool(pool: &engine::Pool) -> spec::Pool {
         elastic: *elastic,
         cost: *cost,
         max_replicas: *max,
-        return_after: other_time(*node_release_seconds, defaults.node_release_seconds),
+        return_after: return_after_seconds.and_then(time),
+        node_release_after: other_time(*node_release_seconds, defaults.node_release_seconds),
         boot: Boot {
             node: other_time(node_seconds, defaults.boot.node_seconds),
             image: other_time(image_seconds, defaults.boot.image_seconds),
@@ -126,6 +127,7 @@ mod tests {
             cost: if elastic { 4.0 } else { 1.0 },
             max: (!elastic).then_some(3),
             node_release_seconds: 600.0,
+            return_after_seconds: elastic.then_some(900.0),
             ..engine::Pool::default()
         };
         let changed = Policy {

@@ -112,7 +112,8 @@ fn objective(spec: &Objective) -> Result<engine::Objective, Refusal> {
 }
 
 fn pool(i: usize, spec: &spec::Pool) -> Result<engine::Pool, Refusal> {
-    let spec::Pool { name, node_selector: _, elastic, cost, max_replicas, return_after, boot } = spec;
+    let spec::Pool { name, node_selector: _, elastic, cost, max_replicas, return_after, node_release_after, boot } =
+        spec;
     let defaults = engine::Pool::default();
     let mut pool =
         engine::Pool { name: name.as_str().into(), cost: *cost, max: *max_replicas, elastic: *elastic, ..defaults };
@@ -120,7 +121,8 @@ fn pool(i: usize, spec: &spec::Pool) -> Result<engine::Pool, Refusal> {
     set(&mut pool.boot.node_seconds, *node, &format!("spec.pools[{i}].boot.node"))?;
     set(&mut pool.boot.image_seconds, *image, &format!("spec.pools[{i}].boot.image"))?;
     set(&mut pool.boot.load_seconds, *load, &format!("spec.pools[{i}].boot.load"))?;
-    set(&mut pool.node_release_seconds, *return_after, &format!("spec.pools[{i}].returnAfter"))?;
+    pool.return_after_seconds = optional(*return_after, &format!("spec.pools[{i}].returnAfter"))?;
+    set(&mut pool.node_release_seconds, *node_release_after, &format!("spec.pools[{i}].nodeReleaseAfter"))?;
     Ok(pool)
 }
 
@@ -183,6 +185,7 @@ mod tests {
             "pools": [
                 {"name": "onprem", "nodeSelector": {"pool": "onprem"}, "maxReplicas": 3},
                 {"name": "cloud", "nodeSelector": {"pool": "cloud"}, "elastic": true, "cost": 4.5, "returnAfter": "10m",
+                 "nodeReleaseAfter": "90s",
                  "boot": {"node": "4m", "image": "20s", "load": "2m"}},
             ],
             "behavior": {
@@ -200,7 +203,7 @@ mod tests {
         assert_eq!((&*onprem.name, onprem.max, onprem.elastic, onprem.cost), ("onprem", Some(3), false, 1.0));
         assert_eq!((&*cloud.name, cloud.max, cloud.elastic, cloud.cost), ("cloud", None, true, 4.5));
         let boot = engine::Boot { node_seconds: 240.0, image_seconds: 20.0, load_seconds: 120.0 };
-        assert_eq!((cloud.boot, cloud.node_release_seconds), (boot, 600.0));
+        assert_eq!((cloud.boot, cloud.return_after_seconds, cloud.node_release_seconds), (boot, Some(600.0), 90.0));
         let up = engine::Up { cooldown_seconds: 5.0, step: Some(4), clear_backlog_seconds: Some(9.0) };
         let down = engine::Down { window_seconds: Some(120.0), cooldown_seconds: Some(30.0), step: 2, margin: 0.1 };
         let headroom = engine::Headroom { quantile: 0.95, burst_quantile: 0.7 };
@@ -218,6 +221,7 @@ mod tests {
                 "spec.behavior.scaleDown.window: must be at most 24h, got 25h",
             ),
             (json!({"pools": [{"name": "a", "returnAfter": "99h"}]}), "spec.pools[0].returnAfter: must be at most 24h"),
+            (json!({"pools": [{"name": "a", "returnAfter": "5m"}]}), "spec.pools[0].returnAfter: must be left out"),
             (json!({"pools": [{"name": "a", "nodeSelector": {"not a label": "x"}}]}), "spec.pools[0].nodeSelector:"),
             (
                 json!({"objective": {"timeToFirstToken": "0s"}}),

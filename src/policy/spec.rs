@@ -177,9 +177,13 @@ pub struct Pool {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_replicas: Option<u32>,
-    /// How long a node of it stays after its last pod has left: the node autoscaler's own delay.
+    /// A replica leaves this pool for an earlier one that has had room for so long. One at a time: one more comes there and is
+    /// Ready before one goes here. Left out: none leaves. Needs maxReplicas of one more than demand does, and burst.enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub return_after: Option<Duration>,
+    /// How long a node of it stays after its last pod has left: the node autoscaler's own delay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_release_after: Option<Duration>,
     /// What a pod needs to become ready here, until that has been measured.
     #[serde(default, skip_serializing_if = "Boot::is_empty")]
     pub boot: Boot,
@@ -313,7 +317,7 @@ pub struct ScalingPolicyStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time")]
     pub last_scale_time: Option<Time>,
-    /// Ready, Active, Unknown, Saturated, Limited, Bursting, CannotTell, StepsSwallowed.
+    /// Ready, Active, Unknown, Saturated, Limited, Unplaced, Bursting, MovingHome, CannotTell, StepsSwallowed, PoolsOrdered.
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
 }

@@ -84,9 +84,11 @@ pub enum ScrapeError {
     #[error("the page's compression: {0}")]
     Encoding(String),
     /// The page is larger than allowed (R22).
-    #[error("page larger than {limit} (scrape.pageBytes)")]
+    #[error("page larger than {limit} ({setting})")]
     TooLarge {
-        /// The setting.
+        /// The name of the setting.
+        setting: &'static str,
+        /// Its value.
         limit: Bytes,
     },
     /// The connection ended before the body was complete.

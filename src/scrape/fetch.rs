@@ -43,8 +43,10 @@ pub(super) struct Fetched {
 pub(super) struct FetchLimits {
     /// `scrape.timeout`.
     pub(super) timeout: Duration,
-    /// `scrape.pageBytes`.
+    /// Largest page.
     pub(super) page: Bytes,
+    /// The setting that says so.
+    pub(super) page_setting: &'static str,
 }
 
 /// Fetches the page at `url` into `body`.
@@ -88,7 +90,7 @@ async fn attempt(
     let mut response = sent?;
     let arrived = Instant::now();
     let (format, complete) = judge_head(&response)?;
-    let too_large = ScrapeError::TooLarge { limit: limits.page };
+    let too_large = ScrapeError::TooLarge { setting: limits.page_setting, limit: limits.page };
     let limit = usize::try_from(limits.page.0).unwrap_or(usize::MAX);
     if response.content_length().is_some_and(|length| length > limits.page.0) {
         return Err(too_large);

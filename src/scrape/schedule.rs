@@ -62,6 +62,7 @@ struct Shared {
     places: Semaphore,
     /// Model servers have places of their own: a hundred that do not answer must not hold up the exporters.
     server_places: Semaphore,
+    server_fetch_limits: FetchLimits,
     server_limits: exposition::Limits,
     /// How long a server that offers no page is left alone.
     retry: Duration,
@@ -116,7 +117,12 @@ impl Scraper {
         let places = || Semaphore::new((*concurrency).clamp(1, Semaphore::MAX_PERMITS));
         let shared = Shared {
             interval: interval.0,
-            limits: FetchLimits { timeout: timeout.0, page: *page_bytes },
+            limits: FetchLimits { timeout: timeout.0, page: *page_bytes, page_setting: "scrape.pageBytes" },
+            server_fetch_limits: FetchLimits {
+                timeout: timeout.0,
+                page: serving.page_bytes,
+                page_setting: "scrape.serving.pageBytes",
+            },
             page_limits: exposition::Limits::from(config),
             places: places(),
             server_places: places(),
@@ -275,7 +281,8 @@ impl Shared {
     ) -> Duration {
         let start = Instant::now();
         let mut body = self.buffers.lock().pop().unwrap_or_default();
-        let outcome = match fetch(client, &target.url, self.limits, &mut body).await {
+        let limits = if server.is_some() { self.server_fetch_limits } else { self.limits };
+        let outcome = match fetch(client, &target.url, limits, &mut body).await {
             Ok(fetched) => match &mut server {
                 Some(server) => self.read_server(target, server, fetched, &body),
                 None => self.read(target, fetched, &mut body).await,

@@ -39,7 +39,7 @@ pub struct Subject {
 /// Where the pod's own page is, if it is to be asked for one.
 #[must_use]
 pub fn serving_url(config: &Serving, pod: &Pod) -> Option<Url> {
-    let Serving { enabled, port, path, targets: _, samples: _, retry: _ } = config;
+    let Serving { enabled, port, path, targets: _, page_bytes: _, samples: _, retry: _ } = config;
     if !enabled || pod.page.declined || pod.state != PodState::Ready {
         return None;
     }

@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 
 /// Open connections; beyond, new ones wait until one closes.
 const CONNECTIONS: usize = 64;
+/// Open connections from one address; beyond, a new one is closed.
+const CONNECTIONS_OF_ONE: usize = 32;
 /// To send a request's head, the first and each that follows; beyond, the connection is closed. As short as a kubelet's patience with a probe.
 const HEADER_READ: Duration = Duration::from_secs(5);
 /// Longest time for an answer: Prometheus' own default; a page takes milliseconds.
@@ -87,6 +89,7 @@ pub async fn serve_routes(
 fn limits() -> Limits {
     Limits {
         connections: CONNECTIONS,
+        connections_of_one: CONNECTIONS_OF_ONE,
         header_read: HEADER_READ,
         request: REQUEST,
         first_request: Duration::ZERO,

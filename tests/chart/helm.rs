@@ -15,7 +15,7 @@ use crate::cluster::process::target;
 pub const RELEASE: &str = "tidegate";
 
 /// A name and values: between them every branch of the templates.
-pub const VALUES: [(&str, &str); 11] = [
+pub const VALUES: [(&str, &str); 14] = [
     ("defaults", "{}"),
     ("cert-manager", "certificates: {mode: certManager}"),
     (
@@ -40,6 +40,18 @@ pub const VALUES: [(&str, &str); 11] = [
         "the node agent in a namespace of its own",
         "{agent: {enabled: true, namespace: exporters, args: ['--interval=500ms'], priorityClassName: system-node-critical}, \
           config: {scrape: {discover: []}, aggregate: {namespaces: [models, exporters]}}}",
+    ),
+    ("bursting with the webhook", "{config: {burst: {enabled: true}}, webhook: {enabled: true}}"),
+    (
+        "the webhook with cert-manager",
+        "{config: {burst: {enabled: true}}, webhook: {enabled: true, timeoutSeconds: 1, objectSelector: {matchLabels: {component: predictor}}}, \
+          certificates: {mode: certManager}}",
+    ),
+    (
+        "the webhook with a given Secret in one namespace",
+        "{config: {scrape: {discover: []}, burst: {enabled: true, scheduler: ignores}, aggregate: {namespaces: [models, exporters]}}, \
+          webhook: {enabled: true, annotations: {h: i}}, \
+          certificates: {mode: secret, secret: {name: given, caBundle: \"-----BEGIN CERTIFICATE-----\\nAA==\\n-----END CERTIFICATE-----\\n\"}}}",
     ),
     (
         "everything",

@@ -100,6 +100,7 @@ impl Stage {
 
 async fn set(plane: &ControlPlane) -> Result<(), String> {
     create(plane, include_str!("others_crds.yaml")).await?;
+    create(plane, include_str!("../scene/resourcepolicy_crd.yaml")).await?;
     create(plane, SCENE).await?;
     let status = json!({"status": {
         "phase": "Running", "podIP": "10.0.0.1",
@@ -122,6 +123,8 @@ pub struct Release {
     pub port: u16,
     /// Port of `/metrics` and the probes.
     pub telemetry: u16,
+    /// Port of the admission webhook.
+    pub webhook: u16,
     exporter: Exporter,
     kubeconfig: PathBuf,
     process: Option<Part>,
@@ -137,13 +140,14 @@ impl Release {
         let mut model = GpuPod::new(MODELS, "qwen-chat-0", &pod.metadata.uid.unwrap(), [0]);
         model.percent = 42.0;
         exporter.add_pod(model);
-        let [port, telemetry] = free_ports();
+        let [port, telemetry, webhook] = free_ports();
         let mut this = Self {
             kubeconfig: stage.plane.folder().join("release.yaml"),
             stage,
             notes: String::new(),
             port,
             telemetry,
+            webhook,
             exporter,
             process: None,
         };
@@ -175,6 +179,12 @@ impl Release {
         }});
         let patch = ["patch", "service", RELEASE, "--namespace", RELEASE, "--type=merge", "-p", &service.to_string()];
         kubectl(plane, &patch).await.unwrap();
+        let webhooks = ["get", "mutatingwebhookconfigurations", "-l", "app.kubernetes.io/name=tidegate", "-o", "name"];
+        for name in kubectl(plane, &webhooks).await.unwrap().lines() {
+            let patch =
+                json!([{"op": "replace", "path": "/webhooks/0/clientConfig/service/port", "value": self.webhook}]);
+            kubectl(plane, &["patch", name, "--type=json", "-p", &patch.to_string()]).await.unwrap();
+        }
         let port = json!({"spec": {"service": {"port": port}}}).to_string();
         let names =
             kubectl(plane, &["get", "apiservices", "-l", "app.kubernetes.io/name=tidegate", "-o", "name"]).await;
@@ -187,6 +197,8 @@ impl Release {
     pub async fn start(&mut self, name: &str) {
         let maps: Api<ConfigMap> = Api::namespaced(self.stage.client.clone(), RELEASE);
         let config = maps.get(RELEASE).await.unwrap().data.unwrap().remove("tidegate.yaml").unwrap();
+        // Other tests of this machine may listen there.
+        let config = config.replace("0.0.0.0:9443", &format!("127.0.0.1:{}", self.webhook));
         // In the folder that goes with the API server.
         let path = self.stage.plane.folder().join(format!("{name}-config.yaml"));
         fs::write(&path, config).unwrap();
@@ -256,7 +268,7 @@ impl Release {
         self.kill();
         let administrator = self.stage.administrator();
         helm(Some(&administrator), &["uninstall", RELEASE, "--namespace", RELEASE]).unwrap();
-        let kinds = "clusterroles,clusterrolebindings,roles,rolebindings,apiservices,secrets,configmaps,services,\
+        let kinds = "mutatingwebhookconfigurations,clusterroles,clusterrolebindings,roles,rolebindings,apiservices,secrets,configmaps,services,\
                      deployments,serviceaccounts,networkpolicies,poddisruptionbudgets";
         let selector = format!("app.kubernetes.io/instance={RELEASE}");
         eventually("everything to be gone", async || {

@@ -7,13 +7,15 @@ use serde_json::Value;
 use super::helm::{RELEASE, VALUES, chart, file, helm, objects, only, render};
 
 /// Keys of the configuration that the chart decides.
-const OURS: [&str; 7] = [
+const OURS: [&str; 9] = [
     "serve.listen",
     "serve.groups",
     "serve.serviceName",
     "serve.serviceNamespace",
     "serve.tlsCertFile",
     "serve.tlsKeyFile",
+    "burst.webhookListen",
+    "burst.webhookConfiguration",
     "telemetry.listen",
 ];
 
@@ -99,6 +101,12 @@ fn a_misspelt_or_impossible_value_is_refused_by_name() {
         ("{networkPolicy: {enabld: true}}", "'enabld' not allowed"),
         ("{serviceMonitor: {interval: often}}", "at '/serviceMonitor/interval'"),
         ("{serviceAccount: {create: false}}", "serviceAccount.name"),
+        ("{webhook: {enabled: true}}", "needs config.burst.enabled"),
+        (
+            "{webhook: {enabled: true, timeoutSeconds: 10}, config: {burst: {enabled: true}}}",
+            "at '/webhook/timeoutSeconds'",
+        ),
+        ("{config: {burst: {webhookListen: '0.0.0.0:443'}}}", "'webhookListen' not allowed"),
         ("{agent: {enabled: true}, config: {aggregate: {namespaces: [models]}}}", "config.aggregate.namespaces"),
     ] {
         let error = render(values).expect_err(values);
@@ -163,6 +171,44 @@ fn the_adapter_looks_for_the_agent_where_the_chart_puts_it() {
     let config = in_force(only(&manifest, "ConfigMap")["data"]["tidegate.yaml"].as_str().unwrap()).unwrap();
     let agent = only(&objects(&read("deploy/agent.yaml")), "DaemonSet").clone();
     assert_eq!(config["scrape"]["discover"][1]["namespace"], agent["metadata"]["namespace"]);
+}
+
+/// Where kube-apiserver sends reviews is where the adapter listens, and who trusts whom is told in each mode.
+#[test]
+fn the_webhook_is_registered_at_the_adapters_own_port_and_never_keeps_a_pod_from_being_made() {
+    for (name, values) in VALUES {
+        let objects = objects(&render(values).unwrap());
+        let config = in_force(only(&objects, "ConfigMap")["data"]["tidegate.yaml"].as_str().unwrap_or("{}"));
+        let listens = &config.as_ref().unwrap_or_else(|error| panic!("{name}: {error}"))["burst"];
+        let registered: Vec<_> =
+            objects.iter().filter(|object| object["kind"] == "MutatingWebhookConfiguration").collect();
+        let enabled = values.contains("webhook: {enabled: true");
+        assert_eq!((registered.len() == 1, listens["webhookListen"].is_string()), (enabled, enabled), "{name}");
+        let Some(registration) = registered.first() else { continue };
+        let webhook = &registration["webhooks"][0];
+        assert_eq!((&webhook["failurePolicy"], &webhook["sideEffects"]), (&"Ignore".into(), &"None".into()), "{name}");
+        assert!(webhook["timeoutSeconds"].as_u64().unwrap() <= 2, "{name}");
+        assert_eq!(webhook["namespaceSelector"]["matchLabels"]["tidegate.dev/burst"], "enabled", "{name}");
+
+        let to = &webhook["clientConfig"]["service"];
+        let service = only(&objects, "Service");
+        assert_eq!((&to["name"], &to["namespace"]), (&service["metadata"]["name"], &service["metadata"]["namespace"]));
+        let of = |ports: &Value| ports.as_array().unwrap().iter().find(|port| port["name"] == "webhook").cloned();
+        let port = of(&service["spec"]["ports"]).unwrap();
+        assert_eq!((&port["port"], &port["targetPort"]), (&to["port"], &"webhook".into()), "{name}");
+        let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+        let container = of(&pod["ports"]).unwrap()["containerPort"].to_string();
+        assert!(listens["webhookListen"].as_str().unwrap().ends_with(&format!(":{container}")), "{name}");
+        let policy = only(&objects, "NetworkPolicy")["spec"]["ingress"].to_string();
+        assert!(policy.contains("webhook"), "{name}: {policy}");
+
+        let metadata = &registration["metadata"];
+        let injected = metadata["annotations"]["cert-manager.io/inject-ca-from"].is_string();
+        let kept = listens["webhookConfiguration"] == metadata["name"];
+        let given = webhook["clientConfig"]["caBundle"].is_string();
+        let mode = ["certManager", "mode: secret"].map(|mode| values.contains(mode));
+        assert_eq!([injected, given, kept], [mode[0], mode[1], mode == [false, false]], "{name}");
+    }
 }
 
 #[test]

@@ -34,6 +34,9 @@ const BUILT_IN: [(&str, &str); 4] = [
     ("watch", "/configmaps/extension-apiserver-authentication"),
 ];
 
+/// With all that asks for rights.
+const BURSTING: &str = "config.burst.enabled=true,webhook.enabled=true";
+
 /// Verb and `GROUP/RESOURCE[/NAME]`.
 type Right = (String, String);
 
@@ -122,6 +125,10 @@ async fn unsettle(release: &Release) {
     let _ = kubectl::create(plane, &policy).await;
     let scale = ["scale", "deployment", "qwen-chat", "--replicas=1", "--namespace", super::release::MODELS];
     kubectl::kubectl(plane, &scale).await.unwrap();
+    // A deletion cost from before, of a removal that is long over: it is taken away.
+    let cost = "controller.kubernetes.io/pod-deletion-cost=-1";
+    let annotate = ["annotate", "pod", "qwen-chat-0", cost, "--overwrite", "--namespace", super::release::MODELS];
+    kubectl::kubectl(plane, &annotate).await.unwrap();
     // What an earlier adapter has made is made anew: that takes rights, too.
     for what in [&["lease", "tidegate"][..], &["configmaps", "-l", "tidegate.dev/engine-state"]] {
         let flags = ["--namespace", RELEASE, "--ignore-not-found"];
@@ -171,6 +178,11 @@ async fn the_adapter_uses_each_of_its_rights_and_is_refused_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bursting_uses_each_of_its_rights_and_is_refused_nothing() {
+    each_right_is_used_and_none_is_missing(&["--set", BURSTING]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_adapter_that_watches_two_namespaces_is_content_with_rights_there() {
     each_right_is_used_and_none_is_missing(&["--set", "config.aggregate.namespaces={models,exporters}"]).await;
 }
@@ -189,7 +201,7 @@ enum Check {
 }
 
 /// Each rule and each binding to a role of Kubernetes' own, with what fails without it.
-const CHECKS: [(&str, Check); 18] = [
+const CHECKS: [(&str, Check); 21] = [
     ("list,watch scalingpolicies", Check::Logs("the watch fails kind=scalingpolicies")),
     ("list,watch scaledobjects", Check::Logs("the watch fails kind=scaledobjects")),
     ("patch scalingpolicies/status", Check::Logs("its status cannot be written")),
@@ -205,6 +217,9 @@ const CHECKS: [(&str, Check); 18] = [
     ("list,watch inferenceservices", Check::NotReady("the cluster is not known yet: inferenceservices")),
     ("get apiservices", Check::Logs("cannot see who owns the metrics APIs")),
     ("list,watch,patch apiservices", Check::Logs("cannot watch our APIServices")),
+    ("list,watch resourcepolicies", Check::Logs("the watch fails kind=resourcepolicies")),
+    ("patch pods", Check::Logs("cannot write controller.kubernetes.io/pod-deletion-cost")),
+    ("list,watch,patch mutatingwebhookconfigurations", Check::Logs("cannot watch our webhook's registration")),
     ("get,update secrets", Check::Ends("the serving certificate: ")),
     ("binding to system:auth-delegator", Check::ReaderIsRefused),
     (
@@ -298,7 +313,7 @@ where
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_any_one_of_the_rights_a_check_of_its_own_fails() {
-    let mut release = Release::install(&[]).await;
+    let mut release = Release::install(&["--set", BURSTING]).await;
     let client = release.stage.client.clone();
     let mut seen: BTreeSet<String> = rules(&release).await.iter().map(name).collect();
     // The sound adapter passes every check, so that what fails below fails for want of a right.

@@ -12,6 +12,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 /// The shell keeps the pipe as descriptor 3, leaves a reader in the background and becomes the program.
@@ -154,11 +155,21 @@ pub fn target() -> &'static Path {
     scratch.parent().unwrap_or(scratch)
 }
 
-/// Ports of 127.0.0.1 that were free a moment ago, all different.
+/// Where ports are looked for: below those that Linux gives to outgoing connections (32768 and up by default), or a
+/// connection could take one between the look and the start of the program that it is for.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+/// Neighbouring process ids begin this far from each other, so that test processes side by side do not meet.
+const PORTS_APART: usize = 97;
+
+/// Ports of 127.0.0.1 that were free a moment ago, all different, each given once in this process while others are left.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let held: [TcpListener; N] =
-        std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port"));
-    held.map(|listener| listener.local_addr().expect("a bound socket has an address").port())
+    static LOOKED_AT: AtomicUsize = AtomicUsize::new(0);
+    let begin = std::process::id() as usize * PORTS_APART;
+    let mut candidates = std::iter::repeat_with(|| begin + LOOKED_AT.fetch_add(1, Ordering::Relaxed))
+        .take(PORTS.len())
+        .map(|n| PORTS.start + u16::try_from(n % PORTS.len()).expect("the remainder is below the number of ports"))
+        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    std::array::from_fn(|_| candidates.next().expect("loopback has a free port"))
 }
 
 #[cfg(test)]

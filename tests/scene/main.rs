@@ -22,6 +22,7 @@ mod cluster {
     pub mod workload;
 }
 
+mod drift_home;
 mod fleet;
 mod gateway;
 mod karpenter;
@@ -31,3 +32,4 @@ mod record;
 mod release;
 mod stage;
 mod there_and_back;
+mod told;

@@ -79,7 +79,8 @@ impl AccessReviewer {
         let User { name, uid, groups, extra } = user;
         let spec = Spec { resource_attributes, non_resource_attributes, user: name, groups, extra, uid };
         let question = serde_json::to_vec(&spec).map_err(|error| LookupError::failed(&error))?;
-        self.answers.get(Key::of(&question), || review(self.client.clone(), question)).await
+        let asker = Key::of(name.as_bytes());
+        self.answers.get_for(asker, Key::of(&question), || review(self.client.clone(), question)).await
     }
 }
 

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt as _;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
 };
 
-use super::{CAPACITY, Clock, DecisionCache, Key, LookupError, PENDING, TTL};
+use super::{CAPACITY, Clock, DecisionCache, Key, LookupError, PENDING, PENDING_OF_ONE, TTL};
 
 /// A clock that only goes on when it is told to.
 #[derive(Clone, Default)]
@@ -126,4 +127,41 @@ async fn too_many_questions_under_way_are_refused() {
     assert_eq!(cache.get(key(PENDING), || async { Ok(()) }).await, Err(LookupError::Busy));
     while waiting.join_next().await.is_some() {}
     assert_eq!(cache.get(key(PENDING), || async { Ok(()) }).await, Ok(()));
+}
+
+#[test]
+fn a_runtime_that_is_going_down_is_a_failure_and_nobody_waits_for_it() {
+    let (answer, answers) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _within = handle.enter();
+        let (cache, _) = cache::<()>();
+        let got = cache.get(key(1), || async { Ok(()) }).now_or_never();
+        let _nobody_listens = answer.send((got, cache.slots.lock().pending));
+    });
+    let (got, pending) = answers.recv_timeout(Duration::from_mins(1)).expect("it does not hang");
+    assert!(matches!(got, Some(Err(LookupError::Failed(_)))), "{got:?}");
+    assert_eq!(pending, 0);
+}
+
+#[tokio::test]
+async fn one_asker_cannot_keep_the_answers_from_the_others() {
+    let (mut cache, _) = cache::<()>();
+    cache.lookup_timeout = Duration::from_secs(2);
+    let cache = Arc::new(cache);
+    let [greedy, other] = [Key::of(b"greedy"), Key::of(b"other")];
+    let mut waiting = tokio::task::JoinSet::new();
+    for number in 0..PENDING_OF_ONE {
+        let cache = Arc::clone(&cache);
+        waiting.spawn(async move { cache.get_for(greedy, key(number), std::future::pending).await });
+    }
+    crate::testing::eventually("all are under way", || cache.slots.lock().pending == PENDING_OF_ONE).await;
+    let next = key(PENDING_OF_ONE);
+    assert_eq!(cache.get_for(greedy, next, || async { Ok(()) }).await, Err(LookupError::Busy));
+    assert_eq!(cache.get_for(other, next, || async { Ok(()) }).await, Ok(()));
+    while waiting.join_next().await.is_some() {}
+    assert_eq!(cache.get_for(greedy, key(PENDING), || async { Ok(()) }).await, Ok(()));
+    assert!(cache.slots.lock().pending_of.is_empty(), "nobody is remembered for longer than asked for");
 }

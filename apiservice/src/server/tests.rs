@@ -408,3 +408,28 @@ async fn a_body_that_nobody_reads_costs_nobody_anything() {
     let sent = tokio::time::timeout(PATIENCE, sent).await.expect("the connection is closed");
     assert!(sent < 100_000_000, "{sent} bytes were taken");
 }
+
+/// R22: one client that keeps connections open does not keep the others out.
+#[tokio::test]
+async fn connections_of_one_address_beyond_their_limit_are_closed_and_those_of_others_are_not() {
+    let server = Server::start(app(), Limits { connections: 8, connections_of_one: 2, ..Limits::default() }).await;
+    let connect = async |from: [u8; 4]| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        socket.connect(server.address).await.unwrap()
+    };
+    // Whoever is let in is told that this is no TLS; whoever is not hears nothing.
+    let is_heard = async |mut stream: TcpStream| {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.is_ok() && read(&mut stream).await.is_some()
+    };
+    let (greedy, other) = ([127, 0, 0, 1], [127, 0, 0, 2]);
+    let (first, second) = (connect(greedy).await, connect(greedy).await);
+    assert!(!is_heard(connect(greedy).await).await);
+    assert!(is_heard(connect(other).await).await);
+    drop(first);
+    let dropped = tokio::time::Instant::now();
+    while !is_heard(connect(greedy).await).await {
+        assert!(dropped.elapsed() < PATIENCE, "a place that became free is taken again");
+    }
+    drop(second);
+}

@@ -25,6 +25,8 @@ struct Told {
     tokens: HashMap<String, Value>,
     allow: Vec<Value>,
     delay: Duration,
+    /// Requests so far, answered or not.
+    requests: usize,
     token_reviews: usize,
     access_reviews: Vec<Value>,
     objects: BTreeMap<String, Value>,
@@ -89,6 +91,10 @@ impl KubeApi {
 
     pub(crate) fn answer_after(&self, delay: Duration) {
         self.told.lock().delay = delay;
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.told.lock().requests
     }
 
     pub(crate) fn token_reviews(&self) -> usize {
@@ -165,7 +171,11 @@ fn selected_name(query: &str) -> String {
 }
 
 async fn answer(State((told, events)): State<Shared>, method: Method, uri: Uri, body: Bytes) -> Response {
-    let delay = told.lock().delay;
+    let delay = {
+        let mut told = told.lock();
+        told.requests += 1;
+        told.delay
+    };
     tokio::time::sleep(delay).await;
     let path = uri.path();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();

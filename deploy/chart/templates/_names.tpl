@@ -86,6 +86,13 @@ tidegate-serving-certificate
 {{- $_ := set $serve "tlsKeyFile" "/etc/tidegate/certificate/tls.key" -}}
 {{- end -}}
 {{- $ours := dict "serve" $serve "telemetry" (dict "listen" "0.0.0.0:9090") -}}
+{{- if include "tidegate.webhook" . -}}
+{{- $burst := dict "webhookListen" "0.0.0.0:9443" -}}
+{{- if eq .Values.certificates.mode "selfManaged" -}}
+{{- $_ := set $burst "webhookConfiguration" (include "tidegate.clusterName" .) -}}
+{{- end -}}
+{{- $_ := set $ours "burst" $burst -}}
+{{- end -}}
 {{- if .Values.agent.enabled -}}
 {{- $agent := dict "preset" "tidegate-agent" "namespace" (include "tidegate.agentNamespace" .) -}}
 {{- $discover := append (dig "scrape" "discover" list .Values.config) $agent -}}
@@ -97,4 +104,14 @@ tidegate-serving-certificate
 {{/* Namespaces that are watched, as a YAML list; empty: all. */}}
 {{- define "tidegate.namespaces" -}}
 {{- dig "aggregate" "namespaces" list .Values.config | toYaml -}}
+{{- end -}}
+
+{{/* Whether the admission webhook is registered. */}}
+{{- define "tidegate.webhook" -}}
+{{- if .Values.webhook.enabled -}}
+{{- if not (include "tidegate.orders" .) -}}
+{{- fail "webhook.enabled: needs config.burst.enabled, which keeps the order that the webhook begins" -}}
+{{- end -}}
+true
+{{- end -}}
 {{- end -}}

@@ -259,6 +259,20 @@ async fn a_kind_that_shows_no_life_for_too_long_is_out_of_sync_until_it_is_liste
 }
 
 #[tokio::test]
+async fn r2_a_list_that_takes_too_long_does_not_keep_the_old_picture_in_use() {
+    let timing = Timing { stale_after: Duration::from_millis(50), ..TIMING };
+    let mut server = Server::start(Kind::Pods, Scope::Cluster, timing);
+    server.list("1", &[named("a")]).await;
+    event(&server.watch("1").await, "ERROR", &json!({"kind": "Status", "code": 410, "message": "too old"}));
+    let slow = server.asked().await;
+    server.until(|view| view.unsynced.contains("pods")).await;
+    slow.answer(200, &json!({"metadata": {"resourceVersion": "5"}, "items": [named("b")]}));
+    let _open = server.watch("5").await;
+    assert!(!server.index.view().unsynced.contains("pods"));
+    assert_eq!(server.names(), ["b"]);
+}
+
+#[tokio::test]
 async fn a_quiet_watch_that_the_server_renews_stays_in_sync() {
     let mut server =
         Server::start(Kind::Pods, Scope::Cluster, Timing { stale_after: Duration::from_millis(20), ..TIMING });

@@ -3,13 +3,21 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use kube::{Api, client::Body};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use super::*;
 use crate::{
     attribution::scene::{MAX_AGE, Scene, key, now, vocabulary},
+    clock::Clock,
     cluster::ScalingPolicy,
-    control::words,
+    control::{
+        lease::{Election, Terms},
+        meters::Shown,
+        words,
+    },
     policy::Mode,
     publish::decided::Desired,
 };
@@ -141,4 +149,85 @@ fn gpu_seconds_are_counted_from_tick_to_tick() {
         desk.tick(&snapshot, &config::Scrape::default(), &mut meters, now() + SignedDuration::from_secs(second));
     }
     assert!((meters.gpu_seconds() - 20.0).abs() < 1e-9, "two pods with a GPU for 10 s: {}", meters.gpu_seconds());
+}
+
+#[test]
+fn a_service_that_is_merely_refused_keeps_the_gpu_seconds_that_it_has_cost() {
+    let (mut desk, mut meters) = (Desk::default(), Meters::default());
+    let mut scene = scene();
+    let mut tick = |scene: &Scene, meters: &mut Meters, second| {
+        desk.tick(&snapshot(scene), &config::Scrape::default(), meters, now() + SignedDuration::from_secs(second));
+    };
+    tick(&scene, &mut meters, 0);
+    tick(&scene, &mut meters, 5);
+    scene.view.policies.insert(key("llm"), policy("llm", &json!({"minReplicas": 0})));
+    tick(&scene, &mut meters, 10);
+    assert!((meters.gpu_seconds() - 10.0).abs() < 1e-9, "{}", meters.gpu_seconds());
+    scene.view.deployments.clear();
+    tick(&scene, &mut meters, 15);
+    assert!(meters.gpu_seconds().abs() < 1e-9, "the Deployment is gone: {}", meters.gpu_seconds());
+}
+
+/// What `/metrics` shows of these meters.
+fn shown(meters: Meters, clock: Clock) -> String {
+    let nobody = tower::service_fn(async |_: http::Request<Body>| Err::<http::Response<Body>, _>("nobody is there"));
+    let leases = Api::namespaced(kube::Client::new(nobody, "tidegate"), "tidegate");
+    let terms = Terms { name: "tidegate".into(), identity: "a".into(), duration: Duration::from_secs(15) };
+    let (_, leadership) = Election::new(leases, terms, clock, Arc::new(tokio::time::Instant::now));
+    let max_age = Duration::from_secs(15);
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Shown { meters: Arc::new(Mutex::new(meters)), leadership, clock, max_age }));
+    apiservice::metrics::page(&registry, "").1
+}
+
+/// R1 and R2: the page for Prometheus is a consumer like any other.
+#[tokio::test]
+async fn a_number_of_replicas_is_shown_while_it_is_known_and_no_longer() {
+    let silent = {
+        let mut scene = scene();
+        scene.pages.clear();
+        scene
+    };
+    let unlisted = {
+        let mut scene = scene();
+        scene.view.unsynced.insert("deployments");
+        scene
+    };
+    let cases = [
+        ("known", scene(), 0, true),
+        ("known, and still young enough", scene(), 14, true),
+        ("the loop hangs", scene(), 16, false),
+        ("nobody reports", silent, 0, false),
+        ("the cluster is not known", unlisted, 0, false),
+    ];
+    let shown = cases.iter().map(|(what, then, age, _)| {
+        let (clock, mut desk, mut meters) = (Clock::start(), Desk::default(), Meters::default());
+        let at = clock.now() - SignedDuration::from_secs(*age);
+        let mut tick = |scene: &Scene, at| {
+            desk.tick(&snapshot(scene), &config::Scrape::default(), &mut meters, at);
+        };
+        tick(&scene(), at - SignedDuration::from_mins(10));
+        tick(then, at);
+        (*what, shown(meters, clock).contains("tidegate_desired_replicas{"))
+    });
+    let expected = cases.iter().map(|(what, _, _, is_shown)| (*what, *is_shown));
+    assert_eq!(shown.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn r22_whoever_names_pools_cannot_grow_the_page_without_bound() {
+    let mut meters = Meters::default();
+    for n in 0..1000 {
+        let pool = format!("pool-{n}");
+        meters.ready_after(&pool, 1.0);
+        meters.missed_by(&pool, 0.5);
+        meters.held_gpus(&key("llm-predictor"), &pool, 1.0);
+    }
+    meters.held_gpus(&key("neighbour"), "onprem", 1.0);
+    assert!((meters.gpu_seconds() - 1001.0).abs() < 1e-9, "all of them count");
+    let page = shown(meters, Clock::start());
+    let series = |of: &str| page.lines().filter(|line| line.starts_with(of)).count();
+    assert_eq!(series("tidegate_time_to_ready_seconds_count{"), 65, "64 and the others: {page}");
+    assert_eq!(series("tidegate_forecast_error_replicas_count{"), 65, "{page}");
+    assert_eq!(series("tidegate_gpu_seconds_total{"), 16 + 1 + 1, "{page}");
 }

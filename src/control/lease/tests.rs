@@ -16,6 +16,8 @@ struct World {
     version: u64,
     cut_off: Vec<&'static str>,
     writes: usize,
+    /// The next request is never answered.
+    hangs: bool,
     now: Instant,
 }
 
@@ -23,7 +25,7 @@ type Shared = Arc<Mutex<World>>;
 
 fn world() -> Shared {
     let now = Instant::now();
-    Arc::new(Mutex::new(World { lease: None, version: 0, cut_off: Vec::new(), writes: 0, now }))
+    Arc::new(Mutex::new(World { lease: None, version: 0, cut_off: Vec::new(), writes: 0, hangs: false, now }))
 }
 
 fn answer(code: u16, body: &Value) -> Response {
@@ -72,6 +74,9 @@ fn process(world: &Shared, identity: &'static str) -> Process {
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect_bytes().await.map_err(|_| "no body")?;
+            if std::mem::take(&mut server.lock().hangs) {
+                std::future::pending::<()>().await;
+            }
             let mut server = server.lock();
             if server.cut_off.contains(&identity) {
                 return Err("connection refused");
@@ -150,6 +155,22 @@ async fn without_an_answer_nobody_leads() {
     let seen = pass(&world, &mut all, 60).await;
     assert!(seen.iter().all(|holds| *holds == [false]));
     assert_eq!(world.lock().writes, 0);
+}
+
+#[tokio::test]
+async fn a_renewal_that_hangs_leaves_the_time_for_another_one() {
+    let world = world();
+    let mut a = process(&world, "a").election;
+    a.terms.duration = Duration::from_secs(5);
+    a.attempt().await.unwrap();
+    world.lock().hangs = true;
+    let began = Instant::now();
+    let running = tokio::spawn(a.run(std::future::pending()));
+    while world.lock().writes < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "before the Lease is lost: {:?}", began.elapsed());
+    running.abort();
 }
 
 #[tokio::test]

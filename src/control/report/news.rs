@@ -8,7 +8,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta},
 };
 
-use crate::{cluster::ScalingPolicy, control::round::Outcome, policy::Mode};
+use crate::{
+    control::{round::Outcome, words},
+    policy::Mode,
+};
 
 /// Events of one policy that may come in a row.
 const BURST: f64 = 10.0;
@@ -17,7 +20,7 @@ const REFILL_SECONDS: f64 = 30.0;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct News {
+pub(crate) struct News {
     pub(super) warning: bool,
     pub(super) reason: String,
     pub(super) action: &'static str,
@@ -25,17 +28,23 @@ pub(super) struct News {
 }
 
 impl News {
-    /// The event, `events.k8s.io/v1`. Not kube's recorder: it counts repetitions by patches, and here there are none.
-    pub(super) fn event(&self, policy: &ScalingPolicy, regarding: ObjectReference, by: &str, now: Timestamp) -> Event {
+    /// Something that is not as it should be.
+    pub(crate) fn warning(reason: &str, action: &'static str, note: &str) -> Self {
+        Self { warning: true, reason: reason.to_owned(), action, note: shortened(note) }
+    }
+
+    /// The event, `events.k8s.io/v1`, beside that object. Not kube's recorder: it counts repetitions by patches, and here
+    /// there are none.
+    pub(crate) fn event(&self, regarding: ObjectReference, by: &str, now: Timestamp) -> Event {
         let Self { warning, reason, action, note } = self;
         // As Kubernetes' own clients name events: unique by the time.
-        let name: String = policy.key.name.chars().take(200).collect();
+        let name: String = regarding.name.iter().flat_map(|name| name.chars()).take(200).collect();
         Event {
             metadata: ObjectMeta {
                 name: Some(
                     format!("{}.{:x}.{reason}", name.trim_end_matches(['-', '.']), now.as_nanosecond()).to_lowercase(),
                 ),
-                namespace: Some(policy.key.namespace.to_string()),
+                namespace: regarding.namespace.clone(),
                 ..ObjectMeta::default()
             },
             type_: Some(if *warning { "Warning" } else { "Normal" }.to_owned()),
@@ -90,7 +99,7 @@ impl Told {
             all.push(News { warning: false, reason: reason.into(), action: "Scale", note: shortened(why) });
         }
         for (kind, (holds, reason, message)) in &self.conditions {
-            let good = matches!(kind.as_str(), "Ready" | "Active");
+            let good = matches!(kind.as_str(), "Ready" | "Active" | words::POOLS_ORDERED);
             // What is as it should be from the beginning is no news.
             let before = earlier.conditions.get(kind).map_or(good, |(held, ..)| *held);
             if before == *holds {

@@ -5,9 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::{Value, json};
 
 use crate::{
+    burst::findings::Standing,
     control::{
         round::Outcome,
-        words::{self, Failed},
+        words::{self, Beside},
     },
     policy::ScalingPolicyStatus,
 };
@@ -19,12 +20,16 @@ pub(super) struct Status(ScalingPolicyStatus);
 impl Status {
     pub(super) fn of(
         outcome: &Outcome,
-        failed: Option<&Failed>,
+        beside: &Beside<'_>,
         before: &[Condition],
         generation: i64,
         now: Timestamp,
     ) -> Self {
-        let conditions = words::since(&words::conditions(outcome, failed), before, generation, now);
+        let mut conditions = words::since(&words::conditions(outcome, beside), before, generation, now);
+        if outcome.pools == Standing::Unknown {
+            // Not everything is listed, as at each start: what was said of the order stands.
+            conditions.extend(before.iter().filter(|condition| condition.type_ == words::POOLS_ORDERED).cloned());
+        }
         let deployment = outcome.target.as_ref().map(|(deployment, _)| deployment.name.to_string());
         let common = ScalingPolicyStatus {
             observed_generation: Some(generation),

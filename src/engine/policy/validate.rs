@@ -46,6 +46,14 @@ impl Policy {
         require(pools.len() <= MOST_POOLS, "pools", "must be at most 16", pools.len())?;
         for (i, pool) in pools.iter().enumerate() {
             pool.validate(&format!("pools[{i}]"))?;
+            let leaves = pool.return_after_seconds.filter(|_| i == 0);
+            let field = "pools[0].returnAfter";
+            require(
+                leaves.is_none(),
+                field,
+                "must be left out: there is no pool before the first",
+                leaves.unwrap_or(0.0),
+            )?;
             let twin = pools[..i].iter().any(|other| other.name == pool.name);
             require(!twin, &format!("pools[{i}].name"), "must differ from the other pools' names", &pool.name)?;
         }
@@ -69,13 +77,16 @@ impl Objective {
 
 impl Pool {
     fn validate(&self, at: &str) -> Result<(), Invalid> {
-        let Self { name, cost, max: _, elastic: _, boot, node_release_seconds } = self;
+        let Self { name, cost, max: _, elastic: _, boot, return_after_seconds, node_release_seconds } = self;
         require(!name.is_empty(), &format!("{at}.name"), "must not be empty", "\"\"")?;
         require(*cost > 0.0 && cost.is_finite(), &format!("{at}.cost"), "must be above 0", cost)?;
         let Boot { node_seconds, image_seconds, load_seconds } = *boot;
         seconds(node_seconds, &format!("{at}.boot.nodeSeconds"))?;
         seconds(image_seconds, &format!("{at}.boot.imageSeconds"))?;
         seconds(load_seconds, &format!("{at}.boot.loadSeconds"))?;
+        if let Some(after) = *return_after_seconds {
+            seconds(after, &format!("{at}.returnAfterSeconds"))?;
+        }
         seconds(*node_release_seconds, &format!("{at}.nodeReleaseSeconds"))
     }
 }
@@ -122,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_bad_policy_is_refused_with_field_rule_and_value() {
-        let cases: [(&str, &str); 14] = [
+        let cases: [(&str, &str); 16] = [
             (r#"{"max": 0}"#, "max: must be at least 1, got 0"),
             (r#"{"max": 10001}"#, "max: must be at most 10000, got 10001"),
             (r#"{"min": 11}"#, "min: must be at most max, got 11"),
@@ -140,6 +151,14 @@ mod tests {
             (
                 r#"{"pools": [{"boot": {"loadSeconds": -1}}]}"#,
                 "pools[0].boot.loadSeconds: must be 0 to 86400 seconds, got -1",
+            ),
+            (
+                r#"{"pools": [{"returnAfterSeconds": 60}]}"#,
+                "pools[0].returnAfter: must be left out: there is no pool before the first, got 60",
+            ),
+            (
+                r#"{"pools": [{"name": "a"}, {"returnAfterSeconds": -1}]}"#,
+                "pools[1].returnAfterSeconds: must be 0 to 86400 seconds, got -1",
             ),
             (r#"{"behavior": {"up": {"step": 0}}}"#, "behavior.up.step: must be at least 1, got 0"),
             (r#"{"behavior": {"down": {"step": 0}}}"#, "behavior.down.step: must be at least 1, got 0"),

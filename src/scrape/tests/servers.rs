@@ -163,6 +163,21 @@ async fn a_pod_without_a_page_offers_nothing_is_asked_again_seldom_and_is_no_fai
     }
 }
 
+/// R22: a tenant writes these pages, and all that are read at once have to fit into memory.
+#[tokio::test]
+async fn a_servers_page_has_a_limit_of_its_own() {
+    let vllm = format!("vllm:num_requests_waiting 3\n{}", "# filling\n".repeat(200));
+    let exporter = Exporter::always(ok("", &vllm));
+    let serving = Serving { page_bytes: config::Bytes(1 << 10), ..Serving::default() };
+    let config = config::Scrape { serving, ..settings([]) };
+    assert!(config.page_bytes.0 > vllm.len() as u64, "an exporter's may be larger");
+    let rig = Rig::start(&config);
+    rig.set.send_replace(Arc::new(targets(&config, &cluster(port(&exporter)))));
+    let tracked = rig.target_until(ID, |tracked| tracked.status.offers_nothing.is_some()).await;
+    assert_eq!(tracked.status.offers_nothing.as_deref(), Some("page larger than 1KiB (scrape.serving.pageBytes)"));
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn a_refused_connection_offers_nothing_until_a_server_listens_there() {
     let server = ModelServer::serve(([127, 0, 0, 1], 0).into(), Vllm::new("qwen")).await.unwrap();
