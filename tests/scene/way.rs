@@ -98,9 +98,8 @@ impl Way {
                     {"name": ONPREM, "nodeSelector": {POOL: ONPREM}, "boot": boot("1s")},
                     {"name": CLOUD, "nodeSelector": {POOL: CLOUD}, "elastic": true, "cost": 4, "boot": boot("5s")},
                 ],
-                // The window is the HPA's stabilization on this control plane. No cooldown: it begins with advice, also with
-                // advice that the HPA has not come to read yet, which would then be taken back before it does.
-                "behavior": {"scaleDown": {"window": "10s", "cooldown": "0s"}},
+                // The window is the HPA's stabilization on this control plane.
+                "behavior": {"scaleDown": {"window": "10s", "cooldown": "5s"}},
             },
         })
         .to_string()
