@@ -175,9 +175,7 @@ impl Ticker {
                 _ = ticks.tick() => {}
             }
             let began = Instant::now();
-            let snapshot = self.publisher.snapshot();
-            let round = desk.tick(&snapshot, &self.scrape, &mut self.meters.lock(), self.clock.now());
-            self.publisher.advise(round.decided(max_age));
+            let round = turn(&mut desk, &self.publisher, &self.scrape, &mut self.meters.lock(), self.clock, max_age);
             self.rounds.send_replace(Some(Arc::new(round)));
             self.meters.lock().ticked(began.elapsed().as_secs_f64());
         }
@@ -187,6 +185,21 @@ impl Ticker {
 /// The age beyond which a decision is unknown (R2).
 fn max_age(tick: Duration) -> Duration {
     (tick * TICKS).max(SHORTEST_AGE)
+}
+
+/// Decides for everybody by what is published now, and publishes what should be; what is older than `max_age` says nothing
+/// any more. The whole of a tick but its pace, which is another one in the demo.
+pub fn turn(
+    desk: &mut Desk,
+    publisher: &Publisher,
+    scrape: &config::Scrape,
+    meters: &mut Meters,
+    clock: Clock,
+    max_age: Duration,
+) -> Round {
+    let round = desk.tick(&publisher.snapshot(), scrape, meters, clock.now());
+    publisher.advise(round.decided(max_age));
+    round
 }
 
 async fn restore(memory: &Memory) -> BTreeMap<Arc<str>, State> {

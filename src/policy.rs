@@ -8,6 +8,7 @@
 
 pub mod hpa;
 pub mod implied;
+pub mod manifest;
 pub mod schema;
 pub mod settings;
 pub mod spec;

@@ -4,9 +4,9 @@
 //! here as a process, with the rendered configuration and a token of the rendered service account.
 
 mod admission;
-mod helm;
+pub mod helm;
 mod image;
-mod release;
+pub mod release;
 mod rendering;
 mod rights;
 mod server;

@@ -36,7 +36,8 @@ pub struct Known<'a> {
 
 impl Known<'_> {
     /// Whether a removal is near: the engine wants fewer than there are, would if nothing held it, or moves one between
-    /// pools; or an HPA that scales the Deployment wants fewer, or will after its stabilization.
+    /// pools; or an HPA that scales the Deployment wants fewer, or will after its stabilization; or replicas are cut off, which
+    /// holds everything, and whoever was held may act on the first value after it.
     #[must_use]
     pub fn removal(&self, deployment: &Deployment) -> Option<Near> {
         let fewer = |advice: &Advice| matches!(advice.desired, Ok(Desired::Move(to)) if i64::from(to) < i64::from(deployment.replicas));
@@ -44,7 +45,12 @@ impl Known<'_> {
             if fewer(advice) { Some(Near::Decided) } else { advice.removal_near.then_some(Near::Held) }
         });
         let autoscalers = self.view.autoscalers.values().filter(|hpa| scales(hpa, deployment));
-        autoscalers.filter_map(|hpa| self.wants_fewer(hpa)).chain(engine).max()
+        let held = self.is_cut_off().then_some(Near::Held);
+        autoscalers.filter_map(|hpa| self.wants_fewer(hpa)).chain(engine).chain(held).max()
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.readings.is_some_and(|readings| readings.pods.cut_off > 0)
     }
 
     fn wants_fewer(&self, hpa: &Autoscaler) -> Option<Near> {
@@ -165,6 +171,21 @@ mod tests {
             (Desired::Move(4), true, Some(Near::Held)),
         ] {
             assert_eq!(near(Ok(measured(90.0)), 3, Some(&advice(desired, held))), expected, "{desired:?} {held}");
+        }
+    }
+
+    #[test]
+    fn while_replicas_are_cut_off_a_removal_is_near_because_it_may_follow_their_return_at_once() {
+        let (view, vocabulary) = (View::default(), Vocabulary::default());
+        for (cut_off, expected) in [(1, Some(Near::Held)), (0, None)] {
+            let readings = ServiceReadings {
+                deployment: key("llm"),
+                inference_service: None,
+                pods: PodCounts { ready: 2, cut_off, ..PodCounts::default() },
+                families: BTreeMap::new(),
+            };
+            let known = Known { view: &view, vocabulary: &vocabulary, readings: Some(&readings), advice: None };
+            assert_eq!(known.removal(&deployment(3)), expected, "{cut_off} cut off");
         }
     }
 

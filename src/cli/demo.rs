@@ -3,6 +3,7 @@
 use std::{
     io::{self, IsTerminal, Write},
     net::SocketAddr,
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -10,6 +11,7 @@ use anyhow::Context;
 
 use crate::sim::scene::{self, COMPRESSION, SPEEDS, Settings, Summary, Tick, script};
 
+mod engine;
 mod paint;
 mod table;
 mod timeline;
@@ -20,9 +22,15 @@ const EXAMPLES: &str = "Examples:
   tidegate demo
   tidegate demo --speed 5 --json | jq -c '{time, ready, desired}'
   tidegate demo --speed 0.05      # in real time: twenty minutes
+  tidegate demo --engine          # a ScalingPolicy decides: queues, two pools, slow model loads
+  tidegate demo --engine --json | jq -r 'select(.sentence) | \"\\(.time) \\(.sentence)\"'
+  tidegate demo --engine --record decisions.jsonl && tidegate replay --decisions decisions.jsonl
 
 Exit status 0: the scene played as described. Up to 3 replicas and back to 1, none removed
-that the load warranted, each fault seen as unknown.";
+that the load warranted, each fault seen as unknown. With --engine: up to 3 or more, on premises
+first, and back to the nodes on premises, the cloud first; nothing removed while the service is
+unknown, nothing asked for again for the same load while it is on its way.
+Exit status 1: something of it did not hold; the last line says what.";
 
 /// The first line of the output, whatever its form.
 const WHAT_IS_SIMULATED: &str = "tidegate demo. Simulated: GPUs, pods, load and the autoscaler (a model of the HPA). Real: exporter pages over \
@@ -33,6 +41,10 @@ const WHAT_IS_SIMULATED: &str = "tidegate demo. Simulated: GPUs, pods, load and 
 /// Three simulated nodes serve GPU exporter pages on loopback sockets. The real adapter code scrapes them, attributes what
 /// they say to pods, and serves the metrics API, which a model of the Horizontal Pod Autoscaler asks over TLS. The scene
 /// lasts twenty minutes and is played in one.
+///
+/// With --engine a ScalingPolicy takes the place of the HPA's recipe, and each change of the engine's decision is told with
+/// its reasons: the load outgrows two on-premises nodes, a cloud node is bought, models take a minute to load; then pages are
+/// lost at peak, and the load falls while nobody can know.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -48,6 +60,12 @@ pub struct Args {
     /// Show the adapter's own metrics for Prometheus on http://IP:PORT/metrics.
     #[arg(long, value_name = "IP:PORT")]
     metrics_listen: Option<SocketAddr>,
+    /// Let the engine decide, by a ScalingPolicy, and tell its reasons.
+    #[arg(long)]
+    engine: bool,
+    /// Record the engine's decisions with what they were made from, for `tidegate replay --decisions`.
+    #[arg(long, value_name = "FILE", requires = "engine")]
+    record: Option<PathBuf>,
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -62,22 +80,35 @@ fn speed(text: &str) -> Result<f64, String> {
 /// # Errors
 /// The scene cannot go on, for lack of sockets for example, or the output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Args { speed, json, seed, metrics_listen: metrics } = *args;
+    let Args { speed, json, seed, metrics_listen: metrics, engine, ref record } = *args;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let settings = Settings { speed, seed, metrics };
+    if engine {
+        return Ok(judged(runtime.block_on(engine::play(settings, record.clone(), json))?.judge()));
+    }
     let summary = if json {
         eprintln!("{WHAT_IS_SIMULATED}");
         runtime.block_on(as_json(settings, &mut io::stdout()))?
     } else {
         runtime.block_on(for_people(settings))?
     };
-    Ok(match summary.judge() {
+    Ok(judged(summary.judge()))
+}
+
+/// The exit status that goes with a scene's judgement.
+fn judged(judgement: Result<(), impl std::error::Error>) -> ExitCode {
+    match judgement {
         Ok(()) => ExitCode::SUCCESS,
         Err(flop) => {
             eprintln!("error: the scene did not play as described: {flop}");
             ExitCode::FAILURE
         }
-    })
+    }
+}
+
+/// Colours if they can be seen.
+fn paint() -> Paint {
+    Paint::new(io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()))
 }
 
 async fn as_json(settings: Settings, out: &mut impl Write) -> anyhow::Result<Summary> {
@@ -88,7 +119,7 @@ async fn as_json(settings: Settings, out: &mut impl Write) -> anyhow::Result<Sum
 
 async fn for_people(settings: Settings) -> anyhow::Result<Summary> {
     let mut out = io::stdout();
-    let paint = Paint::new(out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()));
+    let paint = paint();
     let minutes = script::END.as_secs_f64() / 60.0;
     let seconds = script::END.as_secs_f64() / COMPRESSION / settings.speed;
     writeln!(

@@ -12,6 +12,8 @@ use anyhow::{Context, bail};
 use crate::{
     config::{self, Duration},
     engine::{Policy, record},
+    gpu::Vocabulary,
+    policy::{ScalingPolicy, manifest::manifest, settings::Settings},
     replay::{
         Model, Scenario, Slo, Trace,
         calibrate::{self, Fit},
@@ -23,6 +25,7 @@ use crate::{
     },
 };
 
+mod grid;
 mod page;
 mod progress;
 mod table;
@@ -30,27 +33,31 @@ mod table;
 use progress::Progress;
 
 const EXAMPLES: &str = "Examples:
-  tidegate replay azure_code.csv                          # the engine and its rivals, as a table
+  tidegate replay azure_code.csv                   # the engine and its rivals, as a table
   tidegate replay rates.csv --peak-replicas 20 --on-prem 6
   tidegate replay rates.csv --curve fall --signals utilization
   tidegate replay rates.csv --policy policy.yaml --only tidegate,fixed --seeds 5 --json
-  tidegate replay rates.csv --html report.html            # the same with plots and reasons, to show to others
-  tidegate replay rates.csv --sweep                       # which policy to take
-  tidegate replay --suite traces/                         # all traces and curves, against what has to be reached
-  tidegate replay --print-model > model.yaml              # every number of the model; then --model model.yaml
-  tidegate replay --decisions recorded.jsonl              # the same decisions, bit for bit, or exit 1
+  tidegate replay rates.csv --html report.html     # with plots and reasons, to show to others
+  tidegate replay rates.csv --sweep                # which policy to take, as a ScalingPolicy
+  tidegate replay rates.csv --sweep --headrooms 0.8,0.9,0.95 --windows 2m,10m --html front.html
+  tidegate replay rates.csv --sweep --signals utilization --targets 55,65,75
+  tidegate replay --suite traces/                  # all traces, against what has to be reached
+  tidegate replay --print-model > model.yaml       # every number of the model; then --model
+  tidegate replay --decisions recorded.jsonl       # the same decisions, bit for bit, or exit 1
 
 Traces:
   azure       CSV with TIMESTAMP,ContextTokens,GeneratedTokens (github.com/Azure/AzurePublicDataset)
-  mooncake    JSON lines with timestamp, input_length, output_length (github.com/kvcache-ai/Mooncake)
+  mooncake    JSON lines with timestamp, input_length, output_length
+              (github.com/kvcache-ai/Mooncake)
   servegen    CSV with start_s,requests_per_s (rates from github.com/alibaba/ServeGen)
   csv         CSV with time,rate: seconds, Unix time or RFC 3339, and requests per second
   prometheus  JSON of your own cluster: curl -G $PROM/api/v1/query_range \\
               --data-urlencode 'query=sum(rate(vllm:request_success_total[5m]))' \\
               -d start=… -d end=… -d step=60s
 
-A trace is scaled so that --peak-replicas replicas, always there, just keep the bounds for 99 % of the requests of
-its busiest hour. Where it has only rates, requests arrive at random (Poisson) with log-normal token lengths.";
+A trace is scaled so that --peak-replicas replicas, always there, just keep the bounds for 99 % of
+the requests of its busiest hour. Where it has only rates, requests arrive at random (Poisson) with
+log-normal token lengths.";
 
 /// Replay load through the engine and its rivals: what it would have cost and whether requests were served in time.
 ///
@@ -100,7 +107,7 @@ pub struct Args {
     /// Print the model in force as YAML and exit.
     #[arg(long)]
     print_model: bool,
-    /// The engine's policy, as YAML with the keys of a ScalingPolicy's spec.
+    /// The engine's policy, as YAML: a ScalingPolicy, whose target does not matter here, or the engine's own keys.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Contenders, by commas; all by default.
@@ -115,9 +122,11 @@ pub struct Args {
     /// Write a report to show to others: one HTML file with plots and the reason of every decision.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["suite", "decisions"])]
     html: Option<PathBuf>,
-    /// Try many policies and suggest one.
+    /// Try many policies, show those that nothing beats in cost and requests served in time, and suggest one, ready to apply.
     #[arg(long, conflicts_with_all = ["suite", "decisions", "only"])]
     sweep: bool,
+    #[command(flatten)]
+    grid: grid::GridArgs,
     /// Run everything over every trace in a folder and hold it against the figures that have to be reached.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["trace", "decisions", "json", "policy", "curve", "only"])]
     suite: Option<PathBuf>,
@@ -172,13 +181,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let Some(path) = &args.trace else { bail!("no trace") };
-    let policy: Option<Policy> = args.policy.as_deref().map(config::read).transpose()?;
+    let policy: Option<Policy> = args.policy.as_deref().map(policy).transpose()?;
     let trace = read(path, args.format)?;
     warn(path, &trace);
     let (scenario, policy) = scenario(args, trace, &model, slo, policy)?;
     let progress = Progress::new();
     if args.sweep {
-        let sweep = sweep::sweep(&scenario, &policy, args.seeds, |what| progress.done(what));
+        let grid = args.grid.grid(scenario.signals)?;
+        let sweep = sweep::sweep(&scenario, &policy, &grid, args.seeds, |what| progress.done(what))?;
         let beside =
             args.html.as_ref().map(|_| contest(&scenario, &policy, &Name::ALL, args.seeds, |what| progress.done(what)));
         progress.clear();
@@ -187,7 +197,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             write_page(file, &page::html(&scenario, args.peak_replicas, &outcomes, Some(&sweep), oracle.as_deref()))?;
         }
         if args.json {
-            writeln!(out, "{}", serde_json::to_string(&sweep)?)?;
+            let mut json = serde_json::to_value(&sweep)?;
+            if let Some(point) = sweep.points.get(sweep.suggested) {
+                json["scaling_policy"] = serde_json::to_value(manifest(&point.policy))?;
+            }
+            writeln!(out, "{json}")?;
         } else {
             write!(out, "{}{}", table::head(&scenario, args.seeds), table::sweep(&sweep)?)?;
         }
@@ -218,6 +232,23 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn write_page(file: &Path, page: &str) -> anyhow::Result<()> {
     std::fs::write(file, page).with_context(|| file.display().to_string())
+}
+
+/// A policy from a file, in either form.
+fn policy(path: &Path) -> anyhow::Result<Policy> {
+    #[derive(serde::Deserialize)]
+    struct Object {
+        #[serde(default)]
+        kind: Option<String>,
+    }
+    let file = || path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(file)?;
+    if serde_saphyr::from_str::<Object>(&text).is_ok_and(|object| object.kind.is_some()) {
+        let object: ScalingPolicy = serde_saphyr::from_str(&text).with_context(file)?;
+        let settings = Settings::of(&object.spec, &Vocabulary::default()).with_context(file)?;
+        return Ok(settings.engine);
+    }
+    Ok(config::read(path)?)
 }
 
 fn model(args: &Args) -> anyhow::Result<Model> {
@@ -324,6 +355,9 @@ fn decisions(path: &Path) -> anyhow::Result<ExitCode> {
             println!("{}: {difference}", path.display());
             return Ok(ExitCode::FAILURE);
         }
+    }
+    if replay.steps() == 0 {
+        bail!("{}: no decision in it; the adapter makes one each control.tick (5s) for each policy", path.display());
     }
     println!("{}: {} decisions, the same bit for bit", path.display(), replay.steps());
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     capacity::Capacity, demand::Memory, drift::Drift, filter::Filter, forecast::Forecaster, readiness::Readiness,
-    saturation::Saturation, season::Season, utilization::Map,
+    reasons::Direction, saturation::Saturation, season::Season, utilization::Map,
 };
 use crate::signal::Maximum;
 
@@ -25,6 +25,8 @@ pub struct State {
     pub(super) drift: Drift,
     /// Since when demand has been known without interruption, seconds since the epoch.
     pub(super) measured_since: Option<f64>,
+    /// The last move that was decided, and the replicas that it moves from, until there are others.
+    pub(super) under_way: Option<(Direction, u32)>,
 }
 
 /// What must outlive a restart: when it last moved, and what was learned. A few KiB of JSON.

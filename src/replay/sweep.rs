@@ -4,12 +4,15 @@ use serde::Serialize;
 
 use super::{
     contest::{Contender, Entry, run_all},
-    exporter::Signals,
     outcome::Outcome,
     simulation::Scenario,
     summary::Spread,
 };
 use crate::engine::Policy;
+
+mod grid;
+
+pub use grid::{Grid, GridError, MOST_POLICIES};
 
 /// One policy of a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,49 +48,18 @@ pub struct Sweep {
     pub keeps: bool,
 }
 
-/// Headroom quantiles of the first and of the dearer pools, where queue signals tell the load: what is aimed at.
-const QUANTILES: [(f64, f64); 5] = [(0.6, 0.5), (0.8, 0.65), (0.9, 0.8), (0.95, 0.9), (0.99, 0.97)];
-/// Target utilizations, percent, where utilization is all there is.
-const TARGETS: [f64; 5] = [50.0, 60.0, 70.0, 80.0, 90.0];
-/// Windows within which nothing may have needed a replica before it goes, seconds; `None` is the engine's own choice.
-const WINDOWS: [Option<f64>; 4] = [None, Some(60.0), Some(300.0), Some(900.0)];
-/// Cooldowns after an addition and between removals, seconds.
-const COOLDOWNS: [Option<f64>; 2] = [None, Some(300.0)];
-
-/// The policies of a sweep around `base`, each with its words.
-#[must_use]
-pub fn policies(base: &Policy, signals: Signals) -> Vec<(String, Policy)> {
-    let mut policies = Vec::new();
-    for aim in 0..QUANTILES.len().max(TARGETS.len()) {
-        for window in WINDOWS {
-            for cooldown in COOLDOWNS {
-                let mut policy = base.clone();
-                let aimed = match signals {
-                    Signals::Queue => {
-                        let Some((first, burst)) = QUANTILES.get(aim) else { continue };
-                        policy.behavior.headroom.quantile = *first;
-                        policy.behavior.headroom.burst_quantile = *burst;
-                        format!("headroom {first}/{burst}")
-                    }
-                    Signals::Utilization => {
-                        let Some(target) = TARGETS.get(aim) else { continue };
-                        policy.target_utilization = *target;
-                        format!("target {target} %")
-                    }
-                };
-                policy.behavior.down.window_seconds = window;
-                policy.behavior.down.cooldown_seconds = cooldown;
-                let words = |seconds: Option<f64>| seconds.map_or("own".to_owned(), |seconds| format!("{seconds} s"));
-                policies.push((format!("{aimed}, window {}, cooldown {}", words(window), words(cooldown)), policy));
-            }
-        }
-    }
-    policies
-}
-
 /// Runs them all with seeds 1 to `seeds`. `done` is told of each run.
-pub fn sweep(scenario: &Scenario, base: &Policy, seeds: u64, done: impl Fn(&str) + Sync) -> Sweep {
-    let policies = policies(base, scenario.signals);
+///
+/// # Errors
+/// [`GridError`].
+pub fn sweep(
+    scenario: &Scenario,
+    base: &Policy,
+    grid: &Grid,
+    seeds: u64,
+    done: impl Fn(&str) + Sync,
+) -> Result<Sweep, GridError> {
+    let policies = grid.policies(base, scenario.signals)?;
     let entries: Vec<Entry<'_>> = policies
         .iter()
         .flat_map(|(_, policy)| {
@@ -102,10 +74,10 @@ pub fn sweep(scenario: &Scenario, base: &Policy, seeds: u64, done: impl Fn(&str)
     let count = entries.len();
     let outcomes = run_all(&entries, |_, _| done(&format!("one of {count} runs")));
     let points = policies.into_iter().zip(outcomes.chunks(seeds.max(1) as usize));
-    ranked(
+    Ok(ranked(
         points.map(|((settings, policy), outcomes)| point(settings, policy, outcomes)).collect(),
         scenario.slo.attainment,
-    )
+    ))
 }
 
 fn point(settings: String, policy: Policy, outcomes: &[Outcome]) -> Point {
@@ -170,17 +142,5 @@ mod tests {
     fn if_nothing_keeps_the_bound_what_attains_most_is_suggested_and_said_not_to() {
         let sweep = ranked(points(&[(10.0, 0.9), (20.0, 0.95), (30.0, 0.94), (40.0, 0.95)]), 0.99);
         assert_eq!((sweep.suggested, sweep.keeps), (1, false));
-    }
-
-    #[test]
-    fn the_policies_of_a_sweep_are_valid_and_all_different() {
-        for signals in [Signals::Queue, Signals::Utilization] {
-            let policies = policies(&Policy::default(), signals);
-            assert_eq!(policies.len(), 40);
-            for (i, (words, policy)) in policies.iter().enumerate() {
-                assert_eq!(policy.validate(), Ok(()), "{words}");
-                assert!(policies[..i].iter().all(|(_, other)| other != policy), "{words}");
-            }
-        }
     }
 }

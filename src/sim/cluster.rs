@@ -1,7 +1,8 @@
 //! A simulated cluster: one KServe service whose pods follow `desired` as a Deployment's would.
 //!
 //! A pod is created at once, is scheduled after a delay to the first node with enough free GPUs, or waits for one, and is
-//! ready once its model is loaded. Of too many pods the least advanced goes first, then the youngest, as the ReplicaSet
+//! ready once its model is loaded. For a pod that waits, a node autoscaler buys a node where it can ([`nodes`]). Of too many
+//! pods the least advanced goes first, then the one with the lowest deletion cost, then the youngest, as the ReplicaSet
 //! controller does it. Simplified: nothing crashes, deletion takes no time, and nobody else uses the GPUs.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -9,14 +10,18 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::cluster::{
-    Autoscaler, AutoscalerClass, CoreService, Deployment, InferenceService, Node, ObjectKey, PageHint, Phase, Pod,
-    PodState, Resources, View,
+    Autoscaler, AutoscalerClass, CoreService, Deployment, InferenceService, ObjectKey, PageHint, Phase, Pod, PodState,
+    Resources, ScalingPolicy, View,
 };
+
+pub mod nodes;
+
+pub use nodes::Node;
+
+use nodes::{Change, Nodes};
 
 /// The resource name of a GPU.
 const GPU: &str = "nvidia.com/gpu";
-/// A kubelet's default.
-const PODS_PER_NODE: u64 = 110;
 
 /// The service and how long its pods take.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,13 +38,15 @@ pub struct Settings {
     pub load: Duration,
     /// The HPA that follows the service, for readers of its targets.
     pub autoscaler: Option<Autoscaler>,
+    /// Its ScalingPolicy.
+    pub policy: Option<Arc<ScalingPolicy>>,
 }
 
 /// The cluster at its present moment.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     settings: Settings,
-    nodes: Vec<(Arc<str>, usize)>,
+    nodes: Nodes,
     pods: Vec<SimPod>,
     created: u64,
     desired: usize,
@@ -52,6 +59,9 @@ struct SimPod {
     created: Timestamp,
     placed: Option<Placed>,
     ready: Option<Timestamp>,
+    deletion_cost: Option<i32>,
+    /// Where its model server's page is.
+    page: Option<u16>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +89,12 @@ pub enum Event {
     },
     /// A pod serves.
     Ready(ObjectKey),
+    /// The node of that index is bought.
+    NodeOrdered(usize),
+    /// It is there.
+    NodeUp(usize),
+    /// It was empty, and is given back.
+    NodeReturned(usize),
     /// A pod is gone, from that node if it had one.
     Removed {
         /// The pod.
@@ -89,10 +105,10 @@ pub enum Event {
 }
 
 impl Cluster {
-    /// Nodes by name and number of GPUs, without pods.
+    /// These nodes, without pods. Pods take them in this order.
     #[must_use]
-    pub fn new(settings: Settings, nodes: impl Into<Vec<(Arc<str>, usize)>>) -> Self {
-        Self { settings, nodes: nodes.into(), pods: Vec::new(), created: 0, desired: 0 }
+    pub fn new(settings: Settings, nodes: impl Into<Vec<Node>>) -> Self {
+        Self { settings, nodes: Nodes::new(nodes), pods: Vec::new(), created: 0, desired: 0 }
     }
 
     /// Name of the Deployment.
@@ -112,8 +128,11 @@ impl Cluster {
         let mut events = Vec::new();
         self.desired = desired;
         while self.pods.len() > desired {
-            // The least advanced, then the youngest.
-            let rank = |pod: &SimPod| (pod.placed.is_some(), pod.ready.is_some(), std::cmp::Reverse(pod.created));
+            // The least advanced, then the cheapest to delete, then the youngest.
+            let rank = |pod: &SimPod| {
+                let cost = pod.deletion_cost.unwrap_or(0);
+                (pod.placed.is_some(), pod.ready.is_some(), cost, std::cmp::Reverse(pod.created))
+            };
             let Some(i) = (0..self.pods.len()).rev().min_by_key(|i| rank(&self.pods[*i])) else { break };
             let gone = self.pods.remove(i);
             events.push(Event::Removed { pod: gone.key, node: gone.placed.map(|placed| placed.node) });
@@ -123,10 +142,35 @@ impl Cluster {
             events.push(Event::Created(pod.key.clone()));
             self.pods.push(pod);
         }
+        // What has come is there for those who wait for it.
+        events.extend(self.nodes.arrive(now).map(Event::NodeUp));
         for i in 0..self.pods.len() {
             self.advance(i, now, &mut events);
         }
+        let due = |pod: &&SimPod| pod.placed.is_none() && now >= pod.created + self.settings.scheduling;
+        let waiting = self.pods.iter().filter(due).count() * self.settings.gpus;
+        let used: Vec<usize> = self.pods.iter().filter_map(|pod| Some(pod.placed.as_ref()?.node)).collect();
+        events.extend(self.nodes.follow(now, waiting, |node| used.contains(&node)).into_iter().map(
+            |change| match change {
+                Change::Ordered(node) => Event::NodeOrdered(node),
+                Change::Returned(node) => Event::NodeReturned(node),
+            },
+        ));
         events
+    }
+
+    /// Writes these deletion costs on pods, by UID, and takes them off all others.
+    pub fn annotate(&mut self, costs: &BTreeMap<Arc<str>, i32>) {
+        for pod in &mut self.pods {
+            pod.deletion_cost = costs.get(&pod.uid).copied();
+        }
+    }
+
+    /// The pod tells that its model server's page is at that port of this machine.
+    pub fn tell_page(&mut self, pod: &ObjectKey, port: u16) {
+        for known in self.pods.iter_mut().filter(|known| known.key == *pod) {
+            known.page = Some(port);
+        }
     }
 
     fn new_pod(&mut self, now: Timestamp) -> SimPod {
@@ -138,14 +182,16 @@ impl Cluster {
             created: now,
             placed: None,
             ready: None,
+            deletion_cost: None,
+            page: None,
         }
     }
 
     fn advance(&mut self, i: usize, now: Timestamp, events: &mut Vec<Event>) {
         let pod = &self.pods[i];
         if pod.placed.is_none() && now >= pod.created + self.settings.scheduling {
-            let free = (0..self.nodes.len()).map(|node| (node, self.free_cards(node)));
-            let fits = free.into_iter().find(|(_, cards)| cards.len() >= self.settings.gpus);
+            let mut free = self.nodes.there().map(|(node, all)| (node, self.free_cards(node, all.cards)));
+            let fits = free.find(|(_, cards)| cards.len() >= self.settings.gpus);
             if let Some((node, mut cards)) = fits {
                 cards.truncate(self.settings.gpus);
                 let pod = &mut self.pods[i];
@@ -163,7 +209,7 @@ impl Cluster {
         }
     }
 
-    fn free_cards(&self, node: usize) -> Vec<usize> {
+    fn free_cards(&self, node: usize, cards: usize) -> Vec<usize> {
         let taken: Vec<usize> = self
             .pods
             .iter()
@@ -171,7 +217,7 @@ impl Cluster {
             .filter(|placed| placed.node == node)
             .flat_map(|placed| placed.cards.iter().copied())
             .collect();
-        (0..self.nodes[node].1).filter(|card| !taken.contains(card)).collect()
+        (0..cards).filter(|card| !taken.contains(card)).collect()
     }
 
     /// Names of the pods, their nodes by index, and whether they are ready, oldest first.
@@ -188,7 +234,7 @@ impl Cluster {
     /// What the watches of a real cluster would have made of it.
     #[must_use]
     pub fn view(&self) -> View {
-        let Settings { namespace, service, gpus, scheduling: _, load: _, autoscaler } = &self.settings;
+        let Settings { namespace, service, gpus, scheduling: _, load: _, autoscaler, policy } = &self.settings;
         let deployment: Arc<str> = self.deployment().into();
         let key = |name: &Arc<str>| ObjectKey { namespace: Arc::clone(namespace), name: Arc::clone(name) };
         let label = |key: &str, value: &str| (Arc::<str>::from(key), Arc::<str>::from(value));
@@ -199,7 +245,7 @@ impl Cluster {
         ]
         .into();
         let pods = self.pods.iter().map(|pod| {
-            let node = pod.placed.as_ref().map(|placed| &self.nodes[placed.node].0);
+            let node = pod.placed.as_ref().map(|placed| self.nodes.name(placed.node));
             let pod = Pod {
                 key: pod.key.clone(),
                 uid: Arc::clone(&pod.uid),
@@ -220,8 +266,8 @@ impl Cluster {
                 ready_since: pod.ready,
                 gpus: *gpus as u32,
                 requests: resources(*gpus, 1),
-                deletion_cost: None,
-                page: PageHint::default(),
+                deletion_cost: pod.deletion_cost,
+                page: PageHint { port: pod.page, ..PageHint::default() },
             };
             (pod.key.clone(), Arc::new(pod))
         });
@@ -257,7 +303,8 @@ impl Cluster {
             )]
             .into(),
             core_services: [(key(&deployment), Arc::new(core_service))].into(),
-            nodes: self.nodes.iter().map(|(name, cards)| (Arc::clone(name), Arc::new(node(name, *cards)))).collect(),
+            nodes: self.nodes.view(),
+            policies: policy.iter().map(|policy| (policy.key.clone(), Arc::clone(policy))).collect(),
             autoscalers: autoscaler
                 .iter()
                 .map(|hpa| {
@@ -276,16 +323,6 @@ fn resources(gpus: usize, pods: u64) -> Resources {
     Resources { gpus: vec![(GPU.into(), gpus as u64)], pods, ..Resources::default() }
 }
 
-fn node(name: &Arc<str>, cards: usize) -> Node {
-    Node {
-        name: Arc::clone(name),
-        labels: BTreeMap::new(),
-        created: None,
-        open: true,
-        allocatable: resources(cards, PODS_PER_NODE),
-    }
-}
-
 /// Five letters and digits, as a ReplicaSet names its pods; different for each of the first 27^5 pods.
 fn suffix(n: u64) -> String {
     const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -300,92 +337,4 @@ fn suffix(n: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cluster(nodes: &[(&str, usize)]) -> Cluster {
-        let settings = Settings {
-            namespace: "default".into(),
-            service: "qwen-chat".into(),
-            gpus: 1,
-            scheduling: Duration::from_secs(2),
-            load: Duration::from_mins(1),
-            autoscaler: None,
-        };
-        Cluster::new(settings, nodes.iter().map(|(name, gpus)| (Arc::from(*name), *gpus)).collect::<Vec<_>>())
-    }
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(1_000_000 + seconds).expect("in range")
-    }
-
-    fn states(cluster: &Cluster) -> Vec<PodState> {
-        let mut states: Vec<_> = cluster.view().pods.values().map(|pod| pod.state).collect();
-        states.sort();
-        states
-    }
-
-    #[test]
-    fn a_pod_is_pending_then_starting_then_ready() {
-        use PodState::{Pending, Ready, Starting};
-        let mut cluster = cluster(&[("a", 1)]);
-        for (second, expected) in [(0, Pending), (1, Pending), (2, Starting), (61, Starting), (62, Ready)] {
-            cluster.step(at(second), 1);
-            assert_eq!(states(&cluster), [expected], "at {second}");
-        }
-    }
-
-    #[test]
-    fn pods_spread_over_free_cards_and_wait_where_there_is_none() {
-        let mut cluster = cluster(&[("a", 1), ("b", 2)]);
-        cluster.step(at(0), 4);
-        let events = cluster.step(at(2), 4);
-        let placed: Vec<_> = events
-            .iter()
-            .filter_map(|event| match event {
-                Event::Scheduled { node, cards, .. } => Some((*node, cards.clone())),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(placed, [(0, vec![0]), (1, vec![0]), (1, vec![1])]);
-        assert_eq!(states(&cluster), [PodState::Starting, PodState::Starting, PodState::Starting, PodState::Pending]);
-        cluster.step(at(70), 3);
-        assert_eq!(states(&cluster), [PodState::Ready; 3], "the pending pod goes first");
-    }
-
-    #[test]
-    fn of_ready_pods_the_youngest_goes_first_and_its_card_is_free_again() {
-        let mut cluster = cluster(&[("a", 1), ("b", 1)]);
-        cluster.step(at(0), 1);
-        cluster.step(at(2), 2);
-        cluster.step(at(4), 2);
-        cluster.step(at(70), 2);
-        let oldest = cluster.pods().next().expect("two pods").0.clone();
-        let events = cluster.step(at(71), 1);
-        assert!(matches!(&events[..], [Event::Removed { node: Some(1), .. }]), "{events:?}");
-        assert_eq!(*cluster.pods().next().expect("one pod").0, oldest);
-        cluster.step(at(72), 2);
-        let events = cluster.step(at(74), 2);
-        assert!(matches!(&events[..], [Event::Scheduled { node: 1, .. }]), "{events:?}");
-    }
-
-    #[test]
-    fn the_view_has_what_kserve_makes() {
-        let mut cluster = cluster(&[("a", 1)]);
-        cluster.step(at(0), 1);
-        let view = cluster.view();
-        let deployment = view.deployments.values().next().expect("one");
-        assert_eq!(&*deployment.key.name, "qwen-chat-predictor");
-        assert_eq!(deployment.inference_service.as_deref(), Some("qwen-chat"));
-        let pod = view.pods.values().next().expect("one");
-        assert!(deployment.selector.matches(|label| pod.labels.get(label).map(|value| &**value)));
-        assert_eq!(pod.labels.get("app").map(|app| &**app), Some("isvc.qwen-chat-predictor"));
-        assert!(view.unsynced.is_empty());
-    }
-
-    #[test]
-    fn no_two_pods_share_a_name() {
-        let names: std::collections::BTreeSet<_> = (0..10_000).map(suffix).collect();
-        assert_eq!(names.len(), 10_000);
-    }
-}
+mod tests;

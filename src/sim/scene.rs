@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 pub mod act;
 pub mod adapter;
-mod certificates;
+pub(super) mod certificates;
 pub mod script;
 
 pub use act::{Flop, PodTick, Summary, Tick};
@@ -21,7 +21,7 @@ use adapter::Adapter;
 use certificates::Certificates;
 
 use super::{
-    cluster::{Cluster, Event},
+    cluster::{Cluster, Event, Node},
     exporter::{Dialect, Exporter, Fault},
     gpus::{GpuNode, GpuPod},
     hpa::{Answer, Client, Hpa, Metric, PodPhase, Spec, Tolerance},
@@ -129,11 +129,11 @@ impl Director {
         for node in script::NODES {
             exporters.push(Exporter::start(([127, 0, 0, 1], 0).into(), GpuNode::new(node, 1), Dialect::Ack).await?);
         }
-        let urls = exporters.iter().map(Exporter::url).zip(script::NODES).collect();
+        let urls = exporters.iter().map(Exporter::url).zip(script::NODES);
         let certificates = Certificates::make()?;
         let max_age = wall(script::MAX_AGE).max(LEAST_MAX_AGE);
-        let adapter =
-            Adapter::start(clock, urls, wall(script::SCRAPE_INTERVAL), max_age, metrics, &certificates).await?;
+        let scrape = adapter::exporters(urls, wall(script::SCRAPE_INTERVAL), max_age);
+        let adapter = Adapter::start(clock, scrape, metrics, &certificates).await?;
         let client =
             Client::new(&format!("https://{}", adapter.address), &certificates.authority, &certificates.client)?;
         let cluster = Cluster::new(
@@ -144,8 +144,9 @@ impl Director {
                 scheduling: wall(script::SCHEDULING),
                 load: wall(script::MODEL_LOAD),
                 autoscaler: Some(autoscaler()),
+                policy: None,
             },
-            script::NODES.map(|node| (node.into(), 1)),
+            script::NODES.map(|node| Node::fixed(node, 1)),
         );
         let spec = Spec {
             namespace: script::NAMESPACE.into(),
@@ -247,7 +248,6 @@ impl Director {
         self.adapter.see(self.cluster.view());
         for event in events {
             let told = match event {
-                Event::Created(_) => None,
                 Event::Scheduled { pod: ObjectKey { namespace, name }, uid, node, cards } => {
                     self.exporters[node].add_pod(GpuPod::new(&namespace, &name, &uid, cards));
                     Some(format!("a pod starts on {} and loads its model", script::NODES[node]))
@@ -260,6 +260,8 @@ impl Director {
                     self.exporters[node].remove_pod(&pod.namespace, &pod.name);
                     format!("the pod on {} is removed", script::NODES[node])
                 }),
+                // These nodes are always there.
+                Event::Created(_) | Event::NodeOrdered(_) | Event::NodeUp(_) | Event::NodeReturned(_) => None,
             };
             self.events.extend(told);
         }
@@ -310,7 +312,7 @@ impl Director {
             events: std::mem::take(&mut self.events),
         };
         // What was measured just before a fault is answered until it is too old, by the next sync.
-        let late = self.adapter.max_age.mul_f64(self.compression) + script::SCRAPE_INTERVAL + script::STEP;
+        let late = self.adapter.scrape.max_age().mul_f64(self.compression) + script::SCRAPE_INTERVAL + script::STEP;
         self.critic.watch(&tick, before, late);
         tick
     }
@@ -350,7 +352,7 @@ impl Director {
 
     fn still(&self, reading: Option<&Reading>) -> Reading {
         let measured: Measured = reading.cloned().unwrap_or(Err(Unknown::Absent))?;
-        fresh(measured, self.clock.now(), self.adapter.max_age)
+        fresh(measured, self.clock.now(), self.adapter.scrape.max_age())
     }
 }
 

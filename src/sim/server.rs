@@ -86,6 +86,11 @@ impl Vllm {
         self.inter_token.add(PER_TOKEN, requests * gaps);
         self.request.add(first_token + PER_TOKEN * gaps as f64, requests);
     }
+
+    /// Sets what the counters of tokens and answers say, which only rise while a server lives.
+    pub fn count(&mut self, prompt_tokens: u64, generated_tokens: u64, finished: u64) {
+        (self.prompt_tokens, self.generated_tokens, self.finished) = (prompt_tokens, generated_tokens, finished);
+    }
 }
 
 struct Page<'a> {

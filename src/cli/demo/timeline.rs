@@ -17,8 +17,7 @@ const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇'
 
 /// Utilization against the target, replicas, and where a ready pod was unknown; one column per sync.
 pub(super) fn plot(ticks: &[Tick], paint: Paint) -> String {
-    let step = ticks.len().div_ceil(COLUMNS).max(1);
-    let columns: Vec<&[Tick]> = ticks.chunks(step).collect();
+    let columns = columns(ticks);
     let target = f64::from(script::TARGET);
     let mut plot = String::from("utilization of the service, and its target\n");
     for row in (0..ROWS).rev() {
@@ -54,16 +53,21 @@ pub(super) fn plot(ticks: &[Tick], paint: Paint) -> String {
     row("wanted", &|tick| tick.desired.to_string());
     let unknown = |tick: &Tick| tick.pods.iter().any(|pod| pod.ready && pod.value.is_none());
     row("unknown", &|tick| if unknown(tick) { paint.tone(Tone::Unknown, '?') } else { paint.tone(Tone::Faint, '·') });
-    let _ = writeln!(plot, "{:>9} └{}", "", axis(&columns));
+    let _ = writeln!(plot, "{:>9} └{}", "", axis(&columns, |tick| tick.time));
     plot
 }
 
+/// Several moments share a column where there are more than [`COLUMNS`].
+pub(super) fn columns<T>(moments: &[T]) -> Vec<&[T]> {
+    moments.chunks(moments.len().div_ceil(COLUMNS).max(1)).collect()
+}
+
 /// Time stamps under the columns, as many as fit.
-fn axis(columns: &[&[Tick]]) -> String {
+pub(super) fn axis<T>(columns: &[&[T]], time: impl Fn(&T) -> f64) -> String {
     const SPACING: usize = 10;
     let stamps = columns.chunks(SPACING).map(|chunk| {
         let first = chunk.first().and_then(|column| column.first());
-        format!("{:<width$}", first.map(|tick| clock(tick.time)).unwrap_or_default(), width = chunk.len())
+        format!("{:<width$}", first.map(|moment| clock(time(moment))).unwrap_or_default(), width = chunk.len())
     });
     stamps.collect::<String>().trim_end().to_owned()
 }

@@ -2,12 +2,15 @@
 
 use std::fmt::Write;
 
-use crate::replay::{
-    Outcome, Scenario,
-    outcome::Figures,
-    suite::{Criterion, Line, Suite},
-    summary::{Spread, Summary, summarize},
-    sweep::Sweep,
+use crate::{
+    policy::manifest::{PLACEHOLDER, manifest},
+    replay::{
+        Outcome, Scenario,
+        outcome::Figures,
+        suite::{Criterion, Line, Suite},
+        summary::{Spread, Summary, summarize},
+        sweep::Sweep,
+    },
 };
 
 /// What was played, in two lines.
@@ -70,7 +73,7 @@ fn row(summary: &Summary<'_>) -> Vec<String> {
     ]
 }
 
-/// A sweep's front, and the suggestion as YAML.
+/// A sweep's front, and the suggestion as a ScalingPolicy.
 pub(super) fn sweep(sweep: &Sweep) -> anyhow::Result<String> {
     let head = ["", "settings", "in time %", "worst %", "cost", "GPU h", "cloud GPU h", "reversed"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -94,7 +97,13 @@ pub(super) fn sweep(sweep: &Sweep) -> anyhow::Result<String> {
         } else {
             "none keeps the bounds; this one comes nearest"
         };
-        write!(text, "\nsuggested: {}, {verdict}\n\n{}", point.settings, serde_saphyr::to_string(&point.policy)?)?;
+        let policy = serde_saphyr::to_string(&manifest(&point.policy))?;
+        write!(
+            text,
+            "\nsuggested: {}, {verdict}\n\n# Yours to write: the names {PLACEHOLDER}, and the labels of each pool's nodes. Then: \
+             kubectl apply -f FILE\n{policy}",
+            point.settings
+        )?;
     }
     Ok(text)
 }

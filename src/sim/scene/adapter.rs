@@ -16,7 +16,7 @@ use super::{SceneError, certificates::Certificates};
 use crate::{
     clock::Clock,
     cluster::View,
-    config::{Config, Duration as Setting, UrlTarget},
+    config::{Access, Config, Duration as Setting, Scrape, Serving, UrlTarget},
     gpu::Vocabulary,
     publish::{Publisher, cycle::Cycle},
     scrape::{Scraper, Store, TargetSet, targets},
@@ -27,6 +27,25 @@ use crate::{
 /// the answer would be no.
 const NO_API_SERVER: &str = "http://127.0.0.1:9";
 
+/// These exporters, each `interval`; no model servers.
+#[must_use]
+pub fn exporters<'a>(
+    urls: impl IntoIterator<Item = (String, &'a str)>,
+    interval: Duration,
+    max_age: Duration,
+) -> Scrape {
+    let urls = urls.into_iter();
+    let urls = urls.map(|(url, node)| UrlTarget { url, node: Some(node.into()), access: Access::default() }).collect();
+    Scrape {
+        interval: Setting(interval),
+        timeout: Setting(interval / 2),
+        max_age: Some(Setting(max_age)),
+        urls,
+        serving: Serving { enabled: false, ..Serving::default() },
+        ..Scrape::default()
+    }
+}
+
 /// The running adapter.
 #[derive(Debug)]
 pub struct Adapter {
@@ -36,45 +55,36 @@ pub struct Adapter {
     pub publisher: Arc<Publisher>,
     /// The families.
     pub vocabulary: Arc<Vocabulary>,
-    /// Age beyond which a value is unknown.
-    pub max_age: Duration,
+    /// What is scraped, and how.
+    pub scrape: Scrape,
     view: Arc<ArcSwap<View>>,
     /// Counts views.
     seen: watch::Sender<u64>,
-    // Dropped with the adapter, which ends the scraper's wait for more targets.
-    _targets: watch::Sender<Arc<TargetSet>>,
+    targets: watch::Sender<Arc<TargetSet>>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<Result<(), SceneError>>,
 }
 
 impl Adapter {
-    /// Scrapes `urls` every `interval`, and serves on a loopback port what that says about the pods of the latest view; our
-    /// own metrics on `metrics`, if wanted.
+    /// Scrapes what `scrape` says, and serves on a loopback port what that tells about the pods of the latest view; our own
+    /// metrics on `metrics`, if wanted. Ages are by `clock`, the pace of scrapes by the machine's.
     ///
     /// # Errors
     /// A socket or certificate that cannot be used.
     pub async fn start(
         clock: Clock,
-        urls: Vec<(String, &'static str)>,
-        interval: Duration,
-        max_age: Duration,
+        scrape: Scrape,
         metrics: Option<SocketAddr>,
         certificates: &Certificates,
     ) -> Result<Self, SceneError> {
-        let mut config = Config::default();
-        config.scrape.interval = Setting(interval);
-        config.scrape.timeout = Setting(interval / 2);
-        config.scrape.max_age = Some(Setting(max_age));
-        config.scrape.urls = urls
-            .into_iter()
-            .map(|(url, node)| UrlTarget { url, node: Some(node.into()), access: crate::config::Access::default() })
-            .collect();
+        let config = Config::default();
+        let max_age = scrape.max_age();
         let vocabulary = Arc::new(Vocabulary::default());
         let store = Arc::new(Store::new());
         let publisher = Arc::new(Publisher::new(Arc::clone(&vocabulary), clock));
         let view = Arc::new(ArcSwap::from_pointee(View::default()));
         let seen = watch::Sender::new(0);
-        let set = watch::Sender::new(Arc::new(targets(&config.scrape, &View::default())));
+        let set = watch::Sender::new(Arc::new(targets(&scrape, &View::default())));
         let stop = watch::Sender::new(false);
         let stopped = || {
             let mut stopped = stop.subscribe();
@@ -85,7 +95,7 @@ impl Adapter {
         };
         let mut tasks = JoinSet::new();
 
-        let scraper = Scraper::new(&config.scrape, Arc::clone(&vocabulary), clock, Arc::clone(&store));
+        let scraper = Scraper::new(&scrape, Arc::clone(&vocabulary), clock, Arc::clone(&store));
         let scraping = scraper.run(set.subscribe(), stopped());
         tasks.spawn(async move { Ok(scraping.await?) });
 
@@ -136,11 +146,19 @@ impl Adapter {
         let serving = apiservice::serve(listener, tls, app, own, Limits::default(), stopped());
         tasks.spawn(async move { Ok(serving.await?) });
 
-        Ok(Self { address, publisher, vocabulary, max_age, view, seen, _targets: set, stop, tasks })
+        Ok(Self { address, publisher, vocabulary, scrape, view, seen, targets: set, stop, tasks })
     }
 
     /// Takes over what the cluster looks like now.
     pub fn see(&self, view: View) {
+        let targets = targets(&self.scrape, &view);
+        self.targets.send_if_modified(|known| {
+            let changed = **known != targets;
+            if changed {
+                *known = Arc::new(targets);
+            }
+            changed
+        });
         self.view.store(Arc::new(view));
         self.seen.send_modify(|seen| *seen += 1);
     }
