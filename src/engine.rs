@@ -71,7 +71,8 @@
 //!
 //! # What it does not do
 //!
-//! With utilization alone a full replica is what the policy's target says: a service that is full at 25 % is not found out.
+//! With utilization alone it learns what a full replica reads, but not from a service that never fills one, and not what
+//! waits; what was tried is in [`utilization`].
 //! Where demand rises faster than a pool's time to ready, requests are late until it is there. A season of a week is not
 //! modelled.
 
@@ -172,7 +173,7 @@ impl Step<'_> {
         self.decision.landing = burst::landing(&pools, self.decision.current, |pool| targets[pool]);
         let whole = recommendation::whole(wanted.replicas).max(1);
         let known = measured.known == measured.ready && !saturated;
-        let mut moves = self.moves(&pools, known.then(|| whole.max(self.policy.min)));
+        let mut moves = self.moves(&pools, whole.max(self.policy.min), known);
         if let Some(moves) = &moves
             && self.go_on(moves)
         {
@@ -357,12 +358,16 @@ impl Step<'_> {
     }
 
     /// What moves between pools go by; `None` where the policy asks for none.
-    fn moves(&self, pools: &[PoolView], wanted: Option<u32>) -> Option<drift::Case> {
+    fn moves(&self, pools: &[PoolView], wanted: u32, known: bool) -> Option<drift::Case> {
         let Self { observation, policy, .. } = self;
+        let unready = observation.pods.iter().filter(|pod| pod.stage != Stage::Ready);
+        let oldest = unready.map(|pod| pod.created).min();
         policy.pools.iter().any(|pool| pool.return_after_seconds.is_some()).then(|| drift::Case {
             current: self.decision.current,
             max: policy.max,
             wanted,
+            known,
+            unready_seconds: oldest.map_or(0.0, |created| self.now - demand::seconds(created)),
             pending: observation.pods.iter().filter(|pod| pod.stage == Stage::Pending).count() as u32,
             pods: observation.pods.len() as u32,
             pools: burst::places(observation, policy, pools),

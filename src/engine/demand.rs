@@ -18,6 +18,7 @@ use super::{
     policy::{Policy, SignalUse},
     readiness::{Readiness, Stretches},
     state::Durable,
+    utilization::Fleet,
 };
 use crate::signal::{Mean, Observation, Pod, Signal, Stage, Work};
 
@@ -94,6 +95,7 @@ struct Remembered {
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     running: f64,
+    /// Of the source's own figure: running requests, or utilization.
     squares: f64,
     generated: f64,
     finished: f64,
@@ -166,6 +168,7 @@ pub(super) fn measure(
                 measured.known += 1;
                 measured.load += learned.utilization.load(utilization, policy.target_utilization);
                 sums.utilization += utilization;
+                sums.squares += utilization * utilization;
             }
             None => {}
         }
@@ -175,7 +178,10 @@ pub(super) fn measure(
     match measured.source {
         Some(Source::Queue) if measured.known == measured.ready => memory.minute(learned, &measured, &sums, now),
         Some(Source::Utilization) if measured.known == measured.ready => {
-            learned.utilization.learn(now, measured.ready, sums.utilization / f64::from(measured.ready));
+            let ready = f64::from(measured.ready);
+            let (mean, squares) = (sums.utilization / ready, sums.squares / ready);
+            learned.utilization.learn(now, Fleet { ready: measured.ready, mean, squares }, policy.target_utilization);
+            measured.load = learned.utilization.load_of_all(measured.load, measured.ready);
         }
         _ => {}
     }

@@ -143,16 +143,27 @@ impl Adapter {
 
     /// Another replica: it decides as this one does, and nobody asks it. It ends with what is returned.
     pub fn companion(&self) -> Result<Part, String> {
+        self.another("companion", &[])
+    }
+
+    /// Another replica that records what it decides.
+    pub fn recorder(&self, file: &Path) -> Result<Part, String> {
+        self.another("recorder", &["--record".into(), file.display().to_string()])
+    }
+
+    fn another(&self, name: &'static str, more: &[String]) -> Result<Part, String> {
         let folder = self.plane.folder();
         let [port, telemetry] = free_ports();
-        fs::write(folder.join("companion.yaml"), config(folder, port, telemetry)).map_err(|error| error.to_string())?;
+        let settings = format!("{name}-settings.yaml");
+        fs::write(folder.join(&settings), config(folder, port, telemetry)).map_err(|error| error.to_string())?;
         let flags = |name: &str, file: &str| [name.into(), folder.join(file).display().to_string()];
         let arguments = [
             &["adapter".into()][..],
-            &flags("--config", "companion.yaml"),
+            &flags("--config", &settings),
             &flags("--kubeconfig", "tidegate-adapter.yaml"),
+            more,
         ];
-        Part::start("companion", folder, &self.program, &arguments.concat())
+        Part::start(name, folder, &self.program, &arguments.concat())
     }
 
     /// `kill -9`.

@@ -1,6 +1,6 @@
 //! The engine on real parts: it advises a real HPA, and it acts itself, with models that take their time to load.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::{Value, json};
@@ -36,6 +36,9 @@ async fn start(namespace: &Namespace) -> (Workload<'_>, ModelServers) {
     (workload, servers)
 }
 
+/// More than the load ever needs, so that it is not this that keeps additions down.
+const MAX: i32 = 8;
+
 fn spec(mode: &str, cooldown_seconds: u64) -> Value {
     json!({
         "mode": mode, "maxReplicas": 3, "signals": {"use": "Queue"},
@@ -46,13 +49,19 @@ fn spec(mode: &str, cooldown_seconds: u64) -> Value {
     })
 }
 
+fn roomy(mode: &str) -> Value {
+    let mut spec = spec(mode, 5);
+    spec["maxReplicas"] = json!(MAX);
+    spec
+}
+
 async fn follow(namespace: &Namespace) -> String {
     let follower = Follower {
         policy: "llm".into(),
         namespace: namespace.name.clone(),
         deployment: DEPLOYMENT.into(),
         min: 1,
-        max: 3,
+        max: u32::try_from(MAX).unwrap(),
         tolerance: true,
     };
     namespace.create::<HorizontalPodAutoscaler>(follower.object()).await;
@@ -64,7 +73,7 @@ fn knows(status: &Value) -> bool {
     condition(status, "Unknown") == "False because Known" && status["demand"].is_string()
 }
 
-/// One rise is one addition, though the new replicas take longer to load than several decisions; one fall brings it back.
+/// One rise is asked for once, though the new replicas take longer to load than several decisions; one fall brings it back.
 async fn up_and_down(namespace: &Namespace, servers: &ModelServers, timeline: &Timeline) {
     status(namespace, "llm", "demand to be known", knows).await;
     timeline
@@ -72,37 +81,42 @@ async fn up_and_down(namespace: &Namespace, servers: &ModelServers, timeline: &T
         .await
         .unwrap();
     servers.share(BUSY);
-    timeline.until("three replicas to be asked for", |m| m.replicas == 3).await.unwrap();
-    timeline.until("three ready replicas", |m| m.ready == 3).await.unwrap();
-    timeline.holds("three while the load lasts", HPA_WOULD_HAVE_ACTED, |m| m.replicas == 3).await.unwrap();
-    assert_eq!(timeline.steps(), [1, 3], "one rise, one addition:\n{timeline}");
-    let busy = status(namespace, "llm", "the status at peak", |status| status["readyReplicas"] == 3).await;
-    assert_eq!(busy["desiredReplicas"], 3, "{busy}");
+    let first = timeline.until("more replicas to be asked for", |m| m.replicas > 1).await.unwrap().replicas;
+    timeline.until("all of them to be ready", |m| m.ready == m.replicas && m.ready > 1).await.unwrap();
+    // Decisions are made each half a second, and a model takes sixteen of them: were what is on its way not counted, the second
+    // or third would ask for as many as there may be. The level of a rise is known after a minute; until then what was asked
+    // for is put right by one replica at most.
+    let once = first..=first + 1;
+    assert!(
+        *once.start() >= 3 && *once.end() < MAX,
+        "as many as the load takes, and not as many as may be:\n{timeline}"
+    );
+    timeline.holds("no more while the load lasts", HPA_WOULD_HAVE_ACTED, |m| m.replicas <= *once.end()).await.unwrap();
+    let most = timeline.moments().iter().map(|moment| moment.replicas).max();
+    assert!(most.is_some_and(|most| once.contains(&most)), "what is on its way counts:\n{timeline}");
     servers.share(CALM);
     timeline.until("one replica after the load", |m| m.replicas == 1 && m.ready == 1).await.unwrap();
     timeline.holds("one replica after it", HPA_WOULD_HAVE_ACTED, |m| m.replicas == 1).await.unwrap();
-    let steps = timeline.steps();
-    assert!([&[1, 3, 1][..], &[1, 3, 2, 1]].contains(&&steps[..]), "one rise, one fall:\n{timeline}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn acting_it_goes_from_1_to_3_and_back_with_one_addition_for_one_rise() {
+async fn acting_it_goes_up_and_back_and_does_not_ask_again_for_what_is_on_its_way() {
     let _adapter = adapter::running().await;
     let namespace = Namespace::new("engine-act").await;
     let (workload, servers) = start(&namespace).await;
     let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, "none");
-    create(&namespace, &policy("llm", &spec("Act", 5))).await.unwrap();
+    create(&namespace, &policy("llm", &roomy("Act"))).await.unwrap();
     up_and_down(&namespace, &servers, &timeline).await;
     drop((workload, servers));
     namespace.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_real_hpa_that_follows_the_advice_goes_from_1_to_3_and_back_with_one_addition_for_one_rise() {
+async fn a_real_hpa_that_follows_the_advice_goes_up_and_back_and_does_not_ask_again_for_what_is_on_its_way() {
     let _adapter = adapter::running().await;
     let namespace = Namespace::new("engine-advise").await;
     let (workload, servers) = start(&namespace).await;
-    create(&namespace, &policy("llm", &spec("Advise", 5))).await.unwrap();
+    create(&namespace, &policy("llm", &roomy("Advise"))).await.unwrap();
     status(&namespace, "llm", "demand to be known", knows).await;
     let hpa = follow(&namespace).await;
     let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, &hpa);
@@ -149,7 +163,10 @@ async fn a_leader_that_is_killed_while_it_decides_is_followed_by_the_other_witho
     let namespace = Namespace::new("engine-leader").await;
     let (workload, servers) = start(&namespace).await;
     let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, "none");
-    create(&namespace, &policy("llm", &spec("Act", 5))).await.unwrap();
+    // Removals are not what this is about.
+    let mut patient = spec("Act", 5);
+    patient["behavior"]["scaleDown"]["window"] = json!("5m");
+    create(&namespace, &policy("llm", &patient)).await.unwrap();
     status(&namespace, "llm", "demand to be known", knows).await;
     let first = leader(&namespace.client).await.unwrap();
     let companion = adapter.companion().unwrap();
@@ -208,6 +225,55 @@ async fn a_restart_in_a_cooldown_does_not_shorten_it() {
     let waited = down.at.saturating_sub(up.at).as_secs_f64();
     // The engine's times are those of its ticks.
     assert!(waited >= COOLDOWN_SECONDS as f64 - 1.0, "after {waited} s:\n{timeline}");
+    drop((workload, servers));
+    namespace.finish().await;
+}
+
+/// `tidegate replay --decisions`: its exit status and what it says.
+async fn replayed(program: PathBuf, recording: PathBuf) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(program);
+    command.args(["replay", "--decisions"]).arg(recording);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// R17.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_recorded_on_a_cluster_replays_bit_for_bit_and_one_changed_byte_is_named() {
+    let running = adapter::running().await;
+    let namespace = Namespace::new("engine-record").await;
+    let (workload, servers) = start(&namespace).await;
+    let file = namespace.plane.folder().join("recorded.jsonl");
+    let mut recorder = running.adapter.recorder(&file).unwrap();
+    let timeline = Timeline::watch(&namespace.client, &namespace.name, DEPLOYMENT, "none");
+    create(&namespace, &policy("llm", &spec("Act", 5))).await.unwrap();
+    status(&namespace, "llm", "demand to be known", knows).await;
+    servers.share(BUSY);
+    timeline.until("three ready replicas", |m| m.ready == 3).await.unwrap();
+    // The recorder decides at its own ticks: one of them sees this, too.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    recorder.terminate();
+    eventually("the recorder to end", async || recorder.ended().ok_or("it runs still")).await;
+
+    let program = running.adapter.program.clone();
+    let (status, said) = replayed(program.clone(), file.clone()).await;
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("the same bit for bit"), "{said}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let moved = "\"current\":1,\"desired\":3";
+    let ours = format!("\"service\":\"{}/", namespace.name);
+    let line = text.lines().position(|line| line.contains(&ours) && line.contains(moved));
+    let line = line.unwrap_or_else(|| panic!("no addition among {} lines", text.lines().count()));
+    let changed: Vec<String> = text
+        .lines()
+        .enumerate()
+        .map(|(i, text)| if i == line { text.replace(moved, &moved.replace('3', "2")) } else { text.to_owned() })
+        .collect();
+    let other = namespace.plane.folder().join("changed.jsonl");
+    std::fs::write(&other, changed.join("\n")).unwrap();
+    let (status, said) = replayed(program, other).await;
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains(&format!("line {}: this engine decides differently", line + 1)), "{said}");
     drop((workload, servers));
     namespace.finish().await;
 }

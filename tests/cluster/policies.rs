@@ -8,7 +8,7 @@ use kube::{
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use tidegate::policy::{DESIRED_METRIC, ScalingPolicy, hpa::Follower};
+use tidegate::policy::{DEMAND_METRIC, DESIRED_METRIC, ScalingPolicy, hpa::Follower};
 
 use super::{
     account, adapter,
@@ -16,7 +16,7 @@ use super::{
     namespace::Namespace,
     raw::get,
     wait::{eventually, eventually_or_error},
-    workload::{DEPLOYMENT, Load, SERVICE, Workload, deployment},
+    workload::{AUTOSCALER, DEPLOYMENT, Load, Workload, deployment},
 };
 
 /// Longer than several ticks and looks at the Lease.
@@ -71,10 +71,22 @@ pub fn condition(status: &Value, kind: &str) -> String {
     })
 }
 
+/// The message of one condition.
+fn message(status: &Value, kind: &str) -> String {
+    let conditions = status["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    let found = conditions.iter().find(|condition| condition["type"] == kind);
+    found.and_then(|condition| condition["message"].as_str()).unwrap_or_default().to_owned()
+}
+
 /// What the HPA would be told.
 pub async fn advice(namespace: &Namespace, deployment: &str) -> Result<String, String> {
+    external(namespace, DESIRED_METRIC, deployment).await
+}
+
+/// The one value of an external metric.
+async fn external(namespace: &Namespace, metric: &str, deployment: &str) -> Result<String, String> {
     let path = format!(
-        "/apis/external.metrics.k8s.io/v1beta1/namespaces/{}/{DESIRED_METRIC}?labelSelector=deployment%3D{deployment}",
+        "/apis/external.metrics.k8s.io/v1beta1/namespaces/{}/{metric}?labelSelector=deployment%3D{deployment}",
         namespace.name
     );
     let list = get(&namespace.client, &path).await?;
@@ -195,6 +207,8 @@ async fn a_policy_that_cannot_work_says_why_and_does_nothing() {
         ("fixed", "none", json!({"containers": []})),
         ("group", "external", json!({"containers": [], "workerSpec": {"pipelineParallelSize": 2}})),
         ("kserves", "hpa", json!({"containers": []})),
+        ("kedas", "keda", json!({"containers": []})),
+        ("free", "external", json!({"containers": []})),
     ] {
         let object = serde_json::from_value(isvc(name, class, &predictor)).unwrap();
         services.create(&PostParams::default(), &object).await.unwrap();
@@ -211,18 +225,22 @@ async fn a_policy_that_cannot_work_says_why_and_does_nothing() {
     acting["mode"] = json!("Act");
     let second = json!({"targetRef": {"kind": "Deployment", "name": "kserves-predictor"}});
     let mut zero = json!({"minReplicas": 0, "signals": {"use": "Queue"}});
-    zero["targetRef"] = json!({"kind": "Deployment", "name": "group-predictor"});
-    for (name, spec, reason) in [
-        ("lost", on("nowhere"), "TargetNotFound"),
-        ("fixed", on("fixed"), "AutoscalerClassNone"),
-        ("group", on("group"), "MultiNode"),
-        ("kserves", acting, "ForeignOwner"),
-        ("second", second, "SecondPolicy"),
+    zero["targetRef"] = json!({"kind": "Deployment", "name": "free-predictor"});
+    let keda = json!({"targetRef": {"kind": "InferenceService", "name": "kedas"}, "mode": "Act"});
+    for (name, spec, reason, field) in [
+        ("lost", on("nowhere"), "TargetNotFound", "spec.targetRef: "),
+        ("fixed", on("fixed"), "AutoscalerClassNone", "autoscalerClass: none"),
+        ("group", on("group"), "MultiNode", "spec.targetRef: "),
+        ("kserves", acting, "ForeignOwner", "autoscalerClass hpa"),
+        ("second", second, "SecondPolicy", "spec.targetRef: "),
+        ("kedas", keda, "ForeignOwner", "autoscalerClass keda"),
+        ("zero", zero, "ScaleFromZero", "spec.minReplicas: 0"),
     ] {
         create(&namespace, &policy(name, &spec)).await.unwrap();
         let why = format!("False because {reason}");
         let status = status(&namespace, name, &why, |status| condition(status, "Ready") == why).await;
         assert_eq!((&status["reason"], &status["desiredReplicas"]), (&json!(reason), &Value::Null), "{status}");
+        assert!(message(&status, "Ready").contains(field), "{field}: {status}");
         // Of two policies the next one is a second younger: the API server's times are whole seconds.
         tokio::time::sleep(Duration::from_millis(1100)).await;
     }
@@ -230,7 +248,6 @@ async fn a_policy_that_cannot_work_says_why_and_does_nothing() {
     assert!(refused.contains("autoscalerClass: none"), "{refused}");
     let deployments = namespace.api::<Deployment>().list(&kube::api::ListParams::default()).await.unwrap();
     assert!(deployments.iter().all(|deployment| deployment.spec.replicas == Some(1)));
-    let _ = (zero, SERVICE);
     namespace.finish().await;
 }
 
@@ -268,6 +285,65 @@ async fn a_policy_that_acts_steps_back_while_an_hpa_is_on_the_same_deployment() 
     let autoscalers = namespace.api::<HorizontalPodAutoscaler>();
     autoscalers.delete("theirs", &DeleteParams::default()).await.unwrap();
     status(&namespace, "llm", "the policy to act again", acting).await;
+    drop(workload);
+    namespace.finish().await;
+}
+
+/// KEDA is not there at first, as on most clusters, and comes while the adapter runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_acts_steps_back_while_a_scaled_object_of_keda_is_on_the_same_deployment() {
+    let _adapter = adapter::running().await;
+    let namespace = Namespace::new("policy-keda").await;
+    let workload = Workload::deploy(&namespace, 1, 1, Load::Each(42.0)).await.unwrap();
+    create(&namespace, &policy("llm", &json!({"mode": "Act"}))).await.unwrap();
+    let acting = |status: &Value| condition(status, "Active") == "True because Acting";
+    status(&namespace, "llm", "the policy to act", acting).await;
+    kubectl::create(namespace.plane, include_str!("scaledobject_crd.yaml")).await.unwrap();
+    let theirs = format!(
+        "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{name: theirs, namespace: {}}}\n\
+         spec: {{scaleTargetRef: {{name: {DEPLOYMENT}}}, triggers: []}}\n",
+        namespace.name
+    );
+    // The API server needs a moment to serve a new kind.
+    eventually("the ScaledObject to be taken", async || kubectl::create(namespace.plane, &theirs).await).await;
+    let stepped = |status: &Value| condition(status, "Active") == "False because ForeignOwner";
+    let then = status(&namespace, "llm", "the policy to step back", stepped).await;
+    let why = format!("KEDA's ScaledObject theirs already scales Deployment {DEPLOYMENT}");
+    assert!(message(&then, "Ready").contains(&why), "{then}");
+    kubectl(namespace.plane, &["-n", &namespace.name, "delete", "scaledobject", "theirs"]).await.unwrap();
+    status(&namespace, "llm", "the policy to act again", acting).await;
+    drop(workload);
+    namespace.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_without_a_policy_whose_hpa_reads_our_metric_is_advised_by_that_hpas_bounds_and_target() {
+    let _adapter = adapter::running().await;
+    let namespace = Namespace::new("policy-implied").await;
+    // At the recipe's target of 50 %, a replica at 42 % has 0.84 of what it can do; at the engine's own of 70 %, 0.6.
+    let workload = Workload::arena(&namespace, 1, 1, Load::Each(42.0)).await.unwrap();
+    let demand = eventually("demand to be known", async || {
+        let value = external(&namespace, DEMAND_METRIC, DEPLOYMENT).await?;
+        let milli = value.strip_suffix('m').and_then(|milli| milli.parse::<f64>().ok());
+        milli.map(|milli| milli / 1000.0).or_else(|| value.parse().ok()).ok_or(value)
+    })
+    .await;
+    assert!((0.75..0.95).contains(&demand), "{demand}");
+    assert_eq!(advice(&namespace, DEPLOYMENT).await, Ok("1".into()), "it is enough");
+    workload.set_load(Load::Each(95.0));
+    // Its maximum, which is the HPA's.
+    eventually("advice up to the HPA's maximum", async || match advice(&namespace, DEPLOYMENT).await {
+        Ok(value) if value == "3" => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let autoscalers = namespace.api::<HorizontalPodAutoscaler>();
+    autoscalers.delete(AUTOSCALER, &DeleteParams::default()).await.unwrap();
+    eventually("advice to end with the HPA", async || match advice(&namespace, DEPLOYMENT).await {
+        Err(why) if why.starts_with("404") && why.contains("needs a ScalingPolicy") => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
     drop(workload);
     namespace.finish().await;
 }
@@ -317,7 +393,7 @@ async fn a_leader_that_is_killed_is_followed_by_the_other_within_the_leases_time
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_printed_hpa_follows_single_steps_from_ten_replicas_up_and_one_with_the_usual_tolerance_does_not() {
     let _adapter = adapter::running().await;
-    for (name, exact) in [("steps-exact", true), ("steps-usual", false)] {
+    let cases = [("steps-exact", true), ("steps-usual", false)].map(async |(name, exact)| {
         let namespace = Namespace::new(name).await;
         let workload = Workload::deploy(&namespace, 10, 1, Load::Each(42.0)).await.unwrap();
         let fixed = json!({"minReplicas": 10, "maxReplicas": 10});
@@ -359,5 +435,6 @@ async fn the_printed_hpa_follows_single_steps_from_ten_replicas_up_and_one_with_
         status(&namespace, "llm", swallowed, |status| condition(status, "StepsSwallowed") == swallowed).await;
         drop(workload);
         namespace.finish().await;
-    }
+    });
+    futures::future::join_all(cases).await;
 }
