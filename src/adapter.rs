@@ -87,7 +87,7 @@ pub enum AdapterError {
     #[error(transparent)]
     Vocabulary(#[from] VocabularyError),
     /// The serving certificate.
-    #[error("the serving certificate: {0}")]
+    #[error("the serving certificate: {0}; --tls-cert-file and --tls-key-file would give another")]
     Tls(#[from] TlsError),
     /// The recording of decisions.
     #[error(transparent)]

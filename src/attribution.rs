@@ -9,7 +9,8 @@
 //!    [`TargetId`]. Values of two targets are never mixed on one card.
 //! 3. `pods`: a pod is the mean over its cards (percent) or their sum (mebibytes); one unknown card, or fewer cards than
 //!    the pod was given, and the pod is unknown (R1, R7).
-//! 4. `services` and `group`: ready pods become a service's statistics, by the rule for missing pods (R8, R9).
+//! 4. `services` and `group`: ready pods become a service's statistics, by the rules for missing pods (R8, R9) and for
+//!    pools of which nothing is heard (`silence`).
 //!
 //! Results depend on the *sets* of lines, targets and pods, never on their order: sums are taken in a sorted order, and
 //! of several reasons for an unknown always the same one is reported.
@@ -41,8 +42,11 @@ mod pods;
 mod readers;
 mod servers;
 mod services;
+mod silence;
 
 pub(crate) use readers::highest_target;
+pub use silence::Seat;
+pub(crate) use silence::{Sight, cut_off};
 
 #[cfg(test)]
 pub(crate) mod scene;
@@ -100,7 +104,7 @@ pub struct GroupReading {
     pub statistics: BTreeMap<Statistic, Reading>,
     /// Ready pods with a value.
     pub known: usize,
-    /// Ready pods without one, with the reason of each.
+    /// Pods that are ready, or were when their node was last heard of, without one, with the reason of each.
     pub missing: BTreeMap<ObjectKey, Unknown>,
 }
 
@@ -113,6 +117,8 @@ pub struct PodCounts {
     pub starting: usize,
     /// Not scheduled.
     pub pending: usize,
+    /// Ready when their nodes were last heard of.
+    pub cut_off: usize,
 }
 
 /// One service: a Deployment and, for KServe, the InferenceService it serves. A Deployment is a service if it serves an
@@ -143,6 +149,8 @@ pub struct Readings {
     pub core_services: BTreeMap<ObjectKey, BTreeMap<FamilyId, GroupReading>>,
     /// Nodes: mean (or sum, by unit) over the node's cards.
     pub nodes: BTreeMap<Arc<str>, BTreeMap<FamilyId, Reading>>,
+    /// The ordered pool in which a ready or cut-off pod sits, of services whose pools are ordered and known.
+    pub seats: BTreeMap<ObjectKey, Seat>,
     /// Pods whose model server was asked for its page and has none, or none with a known family, and why.
     pub offer_nothing: BTreeMap<ObjectKey, Arc<str>>,
     /// Samples that name a pod which does not exist, or name none.

@@ -10,12 +10,15 @@ pub mod demo;
 pub mod policy;
 pub mod replay;
 
+/// Columns to which help is wrapped.
+const WIDTH: usize = 100;
+
 /// A GPU autoscaler for LLM inference on Kubernetes.
 ///
 /// Scrapes GPU exporters, attributes what they say to pods and KServe InferenceServices, and serves it through
 /// custom.metrics.k8s.io and external.metrics.k8s.io. Unknown is never served as zero, stale is never served as fresh.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, max_term_width = 100)]
+#[command(name = "tidegate", version, max_term_width = WIDTH)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -53,10 +56,28 @@ impl Cli {
             }
         };
         result.unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", with_causes(&error));
             ExitCode::FAILURE
         })
     }
+}
+
+/// The error and its causes, each once: libraries' errors often repeat what is behind them.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain() {
+        let cause = match cause.downcast_ref() {
+            // What the API server says, without what is for programs.
+            Some(kube::Error::Api(status)) => status.message.clone(),
+            _ => cause.to_string(),
+        };
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
 }
 
 #[cfg(test)]
@@ -66,5 +87,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_error_says_each_cause_once() {
+        let error = anyhow::anyhow!("file not found").context("load.csv: file not found").context("--suite traces");
+        assert_eq!(with_causes(&error), "--suite traces: load.csv: file not found");
+    }
+
+    #[test]
+    fn no_line_of_help_is_longer_than_the_width_to_which_help_is_wrapped() {
+        for command in Cli::command().get_subcommands() {
+            let texts = [command.get_after_help(), command.get_after_long_help()];
+            for line in
+                texts.into_iter().flatten().map(ToString::to_string).collect::<Vec<_>>().iter().flat_map(|t| t.lines())
+            {
+                assert!(line.chars().count() <= WIDTH, "{}: {line}", command.get_name());
+            }
+        }
     }
 }

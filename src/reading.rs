@@ -95,6 +95,22 @@ pub enum Unknown {
     /// The pod does not serve yet (R8).
     #[error("the pod is not ready")]
     NotReady,
+    /// Its node's kubelet is no longer heard of. It was ready before.
+    #[error("node {node} is not heard of: it was ready there, and nobody knows what it does now")]
+    CutOff {
+        /// The node.
+        node: Arc<str>,
+    },
+    /// Nothing is heard of an ordered pool, as when a site has lost its link.
+    #[error("{why}; none of the {ready} ready pods in pool {pool} reports, as when the link to a site is lost")]
+    PoolSilent {
+        /// Name of the pool.
+        pool: Arc<str>,
+        /// Ready pods of the service in it.
+        ready: usize,
+        /// Why one of them has no value.
+        why: Box<Unknown>,
+    },
     /// The service has no ready pod.
     #[error("no ready pod")]
     NoReadyPods,
@@ -124,7 +140,8 @@ pub enum Unknown {
         /// One missing pod and its reason.
         example: String,
     },
-    /// A pod that cannot be attributed is busy with nobody knows how much (R5), and the others alone could remove replicas.
+    /// A pod that cannot be attributed (R5) or is out of sight is busy with nobody knows how much, and the others alone could
+    /// remove replicas.
     #[error("{example}; {why}")]
     BlindSelection {
         /// The pod and its reason.
@@ -173,10 +190,11 @@ pub enum NoRate {
 }
 
 impl Unknown {
-    /// The card is busy and nobody can say for whom: nothing may be scaled down on account of the others (R5).
+    /// The card is busy and nobody can say for whom, or replicas are out of sight that may be as busy as they were: nothing may
+    /// be scaled down on account of the others (R5).
     #[must_use]
     pub fn forbids_removal(&self) -> bool {
-        matches!(self, Self::AttributionFailed { .. })
+        matches!(self, Self::AttributionFailed { .. } | Self::CutOff { .. } | Self::PoolSilent { .. })
     }
 }
 

@@ -77,7 +77,7 @@ pub enum Stage {
     Pending,
     /// Scheduled, not Ready: the image is pulled, the model is loaded.
     Starting,
-    /// Kubernetes `Ready`.
+    /// Kubernetes `Ready`, or so until its node was no longer heard of: then all of its work is `Unknown`.
     Ready,
 }
 

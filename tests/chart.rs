@@ -3,10 +3,10 @@
 //! Helm and the API server are the real ones. What is simulated: nothing runs the Deployment's pods, so the adapter is started
 //! here as a process, with the rendered configuration and a token of the rendered service account.
 
-mod helm;
+mod admission;
+pub mod helm;
 mod image;
-mod release;
+pub mod release;
 mod rendering;
 mod rights;
 mod server;
-mod webhook;

@@ -19,7 +19,7 @@ pub mod process;
 pub mod raw;
 mod timeline;
 pub mod wait;
-mod workload;
+pub mod workload;
 
 // The tests.
 mod access;

@@ -6,6 +6,7 @@ mod chart;
 mod cli;
 mod cluster;
 mod dashboards;
+mod walk;
 
 /// What `tests/gpu/run` needs no card for.
 #[expect(dead_code, reason = "only the reading of nvidia-smi's table runs here")]

@@ -143,7 +143,7 @@ fn observe(
         Err(error) => match holder {
             Holder::ApiService(_) => tracing::warn!(%error, "cannot watch our APIServices; trying again"),
             Holder::MutatingWebhook(_) => {
-                tracing::warn!(%error, "cannot watch our webhook's registration; trying again")
+                tracing::warn!(%error, "cannot watch our webhook's registration; trying again");
             }
         },
     }

@@ -10,8 +10,8 @@
 //! m < T:  min(T, (m · known + T · missing) / ready)
 //! ```
 //!
-//! A pod whose exporter cannot attribute (R5) is known to be busy with nobody knows how much: while there is one, a mean that
-//! asks for less is unknown.
+//! A pod whose exporter cannot attribute (R5), or that is out of sight ([`super::silence`]), is busy with nobody knows how
+//! much: while there is one, a mean that asks for less is unknown.
 //!
 //! This needs to know `T`. HPAs with different targets on one metric have no common safe value: it is unknown. If no HPA
 //! reads the metric, nobody decides on it, and the value is the mean of the pods that report. Sum, maximum and quantiles
@@ -21,9 +21,13 @@ use std::collections::BTreeMap;
 
 use statrs::statistics::{Data, OrderStatistics};
 
-use super::{GroupReading, Statistic, sum};
+use super::{
+    GroupReading, Statistic,
+    silence::{Sight, cut_off},
+    sum,
+};
 use crate::{
-    cluster::Pod,
+    cluster::{Pod, PodState},
     reading::{Measured, Reading, Unknown},
 };
 
@@ -52,26 +56,32 @@ impl Targets {
     }
 }
 
-/// Combines the readings of ready pods, given in the order of their keys; a pod without an entry in the family is
+/// Combines the readings of pods that are ready or cut off, given in the order of their keys; a pod without an entry in the family is
 /// [`Unknown::Absent`].
 pub(super) fn group<'a>(
     ready: impl Iterator<Item = (&'a Pod, Option<&'a Reading>)>,
     targets: &Targets,
     coverage: f64,
+    sight: &Sight<'_>,
 ) -> GroupReading {
     let mut values = Vec::new();
     let mut oldest = None;
-    let mut missing = BTreeMap::new();
+    let mut seen = Vec::new();
+    let mut missing = Vec::new();
     for (pod, reading) in ready {
         match reading {
+            _ if pod.state == PodState::CutOff => missing.push((pod, cut_off(pod))),
             Some(Ok(Measured { value, at })) => {
                 values.push(*value);
                 oldest = Some(oldest.map_or(*at, |oldest| (*at).min(oldest)));
+                seen.push((&*pod.key.namespace, &*pod.key.name));
             }
-            Some(Err(unknown)) => drop(missing.insert(pod.key.clone(), unknown.clone())),
-            None => drop(missing.insert(pod.key.clone(), Unknown::Absent)),
+            Some(Err(unknown)) => missing.push((pod, unknown.clone())),
+            None => missing.push((pod, Unknown::Absent)),
         }
     }
+    sight.mark(seen, &mut missing);
+    let missing: BTreeMap<_, _> = missing.into_iter().map(|(pod, unknown)| (pod.key.clone(), unknown)).collect();
     let known = values.len();
     let ready = known + missing.len();
     let example = || {

@@ -120,6 +120,7 @@ impl Scene {
                 labels: [].into(),
                 created: None,
                 open: true,
+                lost: false,
                 allocatable: gpus(8, 110),
             }),
         );

@@ -10,6 +10,7 @@ use super::{
     group::{Targets, group},
     knows,
     readers::Readers,
+    silence::{self, Sight},
 };
 use crate::{
     cluster::{Deployment, ObjectKey, Pod, PodState, View, view::Labels},
@@ -32,9 +33,15 @@ pub(super) fn aggregate(
     };
     // For core Services, whose readers are those of the Deployments behind them.
     let mut deployments_of: HashMap<&ObjectKey, Vec<&Deployment>> = HashMap::new();
-    for service in view.services() {
+    let mut seats = BTreeMap::new();
+    let services = view.services();
+    for service in &services {
+        silence::seat(view, service, &mut seats);
+    }
+    readings.seats = seats;
+    for service in services {
         let (deployment, key) = (&**service.deployment, &service.deployment.key);
-        let pods = || service.ready.iter().chain(&service.starting).chain(&service.pending);
+        let pods = || service.ready.iter().chain(&service.starting).chain(&service.pending).chain(&service.cut_off);
         let is_service = deployment.inference_service.is_some()
             || remembered.contains(key)
             || pods().any(|pod| pod.gpus > 0 || readings.pods.contains_key(&pod.key))
@@ -48,7 +55,7 @@ pub(super) fn aggregate(
             pods().for_each(|pod| deployments_of.entry(&pod.key).or_default().push(deployment));
         }
         let targets = |family: &str| targets(&key.namespace, &[deployment], family);
-        let groups = groups(pods().map(|pod| &***pod), readings, families, targets, coverage);
+        let groups = groups(view, pods().map(|pod| &***pod), readings, families, targets, coverage);
         let service = ServiceReadings {
             deployment: key.clone(),
             inference_service: deployment.inference_service.clone(),
@@ -56,6 +63,7 @@ pub(super) fn aggregate(
                 ready: service.ready.len(),
                 starting: service.starting.len(),
                 pending: service.pending.len(),
+                cut_off: service.cut_off.len(),
             },
             families: groups,
         };
@@ -73,7 +81,7 @@ pub(super) fn aggregate(
             behind.map(|deployment| (&deployment.key, *deployment)).collect();
         let behind: Vec<&Deployment> = behind.into_values().collect();
         let targets = |family: &str| targets(&key.namespace, &behind, family);
-        let groups = groups(pods.iter().map(|pod| &***pod), readings, families, targets, coverage);
+        let groups = groups(view, pods.iter().map(|pod| &***pod), readings, families, targets, coverage);
         if !groups.is_empty() {
             readings.core_services.insert(key.clone(), groups);
         }
@@ -91,8 +99,10 @@ fn is_ours(metric: &str, families: &Families<'_>) -> bool {
 /// A pod and what it reads.
 type Member<'a> = (&'a Pod, Option<&'a BTreeMap<FamilyId, PodReading>>);
 
-/// R8: made of ready pods only. Which families there are is also told by pods that are not ready yet.
+/// R8: made of ready pods only, and of those that were until they were cut off. Which families there are is also told by pods
+/// that are not ready yet.
 fn groups<'a>(
+    view: &View,
     pods: impl Iterator<Item = &'a Pod>,
     readings: &'a Readings,
     families: &Families<'_>,
@@ -106,10 +116,11 @@ fn groups<'a>(
     let named = reported.into_iter().filter_map(|id| families.get(id).map(|family| (id, family)));
     named
         .map(|(id, family)| {
-            let ready = pods.iter().filter(|(pod, _)| pod.state == PodState::Ready);
+            let ready = pods.iter().filter(|(pod, _)| matches!(pod.state, PodState::Ready | PodState::CutOff));
             let ready = ready
                 .map(|(pod, readings)| (*pod, readings.and_then(|readings| readings.get(&id)).map(|pod| &pod.reading)));
-            (id, group(ready, &targets(&family.name), coverage))
+            let sight = Sight { view, readings, by_server: family.by_server };
+            (id, group(ready, &targets(&family.name), coverage, &sight))
         })
         .collect()
 }

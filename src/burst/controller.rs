@@ -164,7 +164,6 @@ impl Controller {
         let standing: BTreeMap<&Arc<str>, (&ObjectKey, Option<i32>)> =
             view.pods.values().map(|pod| (&pod.uid, (&pod.key, pod.deletion_cost))).collect();
         written.retain(|uid, _| standing.contains_key(uid));
-        let wanted = self.costs(snapshot);
         let ours: BTreeMap<Arc<str>, i32> = standing
             .iter()
             .filter_map(|(uid, (_, cost))| {
@@ -172,7 +171,7 @@ impl Controller {
                 Some((Arc::clone(uid), last))
             })
             .collect();
-        changes(&wanted, &ours)
+        changes(&self.costs(snapshot, &ours), &ours)
             .into_iter()
             .filter_map(|(uid, cost)| {
                 let (key, _) = standing.get(&uid)?;
@@ -182,7 +181,8 @@ impl Controller {
             .collect()
     }
 
-    fn costs(&self, snapshot: &Snapshot) -> BTreeMap<Arc<str>, i32> {
+    /// What should stand on the pods, given what does.
+    fn costs(&self, snapshot: &Snapshot, standing: &BTreeMap<Arc<str>, i32>) -> BTreeMap<Arc<str>, i32> {
         let (view, now) = (&snapshot.view, self.clock.now());
         let Snapshot { readings, vocabulary, .. } = snapshot;
         let known = Known { readings, view, vocabulary, scrape: &self.scrape };
@@ -195,13 +195,14 @@ impl Controller {
             let advice = decided.as_ref().and_then(|decided| decided.advice.get(&deployment.key));
             let service = readings.services.get(&deployment.key);
             let near = near::Known { view, vocabulary, readings: service, advice };
-            if !near.removal_is_near(deployment) {
+            let near = near.removal(deployment);
+            if near.is_none() {
                 continue;
             }
             if let Some(observation) = observer.observe(&deployment.key, &order.nodes(), None)
                 && observation.cluster_unknown.is_none()
             {
-                wanted.extend(costs(&observation.pods, true));
+                wanted.extend(costs(&observation.pods, near, standing));
             }
         }
         wanted

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Source, order, own, policies};
+use super::{Order, Source, order, own, policies};
 use crate::cluster::{Deployment, Kind, ObjectKey, ResourcePolicy, Unit, View, resource_policy::selects_nothing};
 
 /// What is wrong, in one word for `reason`.
@@ -181,30 +181,28 @@ pub fn standing(view: &View, deployment: &Deployment) -> Standing {
     if let Some((fault, message)) = contradiction(view, deployment) {
         return told(fault.leaves_an_order(), fault.word(), message);
     }
-    match order(view, deployment) {
-        Ok(Some(order)) => {
-            let units: Vec<&str> = order.units.iter().map(|unit| &*unit.name).collect();
-            let units = units.join(", then ");
-            match order.source {
-                Source::ResourcePolicy(policy) if !policy.not_honoured.is_empty() => {
-                    let message = format!("{units}; {}", not_honoured(policy));
-                    told(true, Fault::FieldsNotHonoured.word(), message)
-                }
-                Source::ResourcePolicy(policy) => {
-                    told(true, "ByResourcePolicy", format!("by ResourcePolicy {}: {units}", policy.key.name))
-                }
-                Source::ScalingPolicy(_) => told(true, "BySpec", format!("by spec.pools: {units}")),
-            }
+    if let Ok(Some(order)) = order(view, deployment) {
+        return in_force(&order);
+    }
+    let templates = || view.deployments.values().map(|deployment| (&deployment.key, &deployment.template_labels));
+    let miss = policies(view)
+        .filter(|policy| policy.key.namespace == deployment.key.namespace)
+        .filter_map(|policy| selects_nothing(policy, templates()))
+        .find(|miss| miss.nearest == deployment.key);
+    miss.map_or(Standing::Unasked, |miss| told(false, Fault::SelectsNoPod.word(), miss.sentence))
+}
+
+fn in_force(order: &Order<'_>) -> Standing {
+    let units: Vec<&str> = order.units.iter().map(|unit| &*unit.name).collect();
+    let units = units.join(", then ");
+    match order.source {
+        Source::ResourcePolicy(policy) if !policy.not_honoured.is_empty() => {
+            told(true, Fault::FieldsNotHonoured.word(), format!("{units}; {}", not_honoured(policy)))
         }
-        _ => {
-            let templates =
-                || view.deployments.values().map(|deployment| (&deployment.key, &deployment.template_labels));
-            let miss = policies(view)
-                .filter(|policy| policy.key.namespace == deployment.key.namespace)
-                .filter_map(|policy| selects_nothing(policy, templates()))
-                .find(|miss| miss.nearest == deployment.key);
-            miss.map_or(Standing::Unasked, |miss| told(false, Fault::SelectsNoPod.word(), miss.sentence))
+        Source::ResourcePolicy(policy) => {
+            told(true, "ByResourcePolicy", format!("by ResourcePolicy {}: {units}", policy.key.name))
         }
+        Source::ScalingPolicy(_) => told(true, "BySpec", format!("by spec.pools: {units}")),
     }
 }
 

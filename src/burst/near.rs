@@ -11,6 +11,16 @@ use crate::{
 /// there before the HPA decides.
 const NEAR: f64 = 0.95;
 
+/// How near a removal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Near {
+    /// It may come in a moment, or in a quarter of an hour, or not at all: the costs have to stand before it is decided,
+    /// because a pod goes within milliseconds of the decision.
+    Held,
+    /// It is decided.
+    Decided,
+}
+
 /// What is known about one service.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
@@ -25,23 +35,30 @@ pub struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// Whether a removal is near: the engine wants fewer than there are or moves one between pools, or an HPA that scales the Deployment wants fewer
-    /// or will after its stabilization.
+    /// Whether a removal is near: the engine wants fewer than there are, would if nothing held it, or moves one between
+    /// pools; or an HPA that scales the Deployment wants fewer, or will after its stabilization; or replicas are cut off, which
+    /// holds everything, and whoever was held may act on the first value after it.
     #[must_use]
-    pub fn removal_is_near(&self, deployment: &Deployment) -> bool {
-        let engine = self.advice.is_some_and(|advice| {
-            advice.moving
-                || matches!(advice.desired, Ok(Desired::Move(to)) if i64::from(to) < i64::from(deployment.replicas))
+    pub fn removal(&self, deployment: &Deployment) -> Option<Near> {
+        let fewer = |advice: &Advice| matches!(advice.desired, Ok(Desired::Move(to)) if i64::from(to) < i64::from(deployment.replicas));
+        let engine = self.advice.and_then(|advice| {
+            if fewer(advice) { Some(Near::Decided) } else { advice.removal_near.then_some(Near::Held) }
         });
-        engine || self.view.autoscalers.values().filter(|hpa| scales(hpa, deployment)).any(|hpa| self.wants_fewer(hpa))
+        let autoscalers = self.view.autoscalers.values().filter(|hpa| scales(hpa, deployment));
+        let held = self.is_cut_off().then_some(Near::Held);
+        autoscalers.filter_map(|hpa| self.wants_fewer(hpa)).chain(engine).chain(held).max()
     }
 
-    fn wants_fewer(&self, hpa: &Autoscaler) -> bool {
+    fn is_cut_off(&self) -> bool {
+        self.readings.is_some_and(|readings| readings.pods.cut_off > 0)
+    }
+
+    fn wants_fewer(&self, hpa: &Autoscaler) -> Option<Near> {
         if hpa.desired < hpa.current {
-            return true;
+            return Some(Near::Decided);
         }
         if hpa.current <= hpa.min {
-            return false;
+            return None;
         }
         // An HPA follows the metric that asks for most. One that is not ours, or unknown, says nothing either way.
         let mut ratios = hpa.metrics.iter().filter_map(|(metric, target)| {
@@ -51,7 +68,8 @@ impl Known<'_> {
         });
         let highest = ratios.next().map(|first| ratios.fold(first, f64::max));
         // It removes once `ceil(current × ratio)` is smaller.
-        highest.is_some_and(|ratio| ratio < NEAR && (f64::from(hpa.current) * ratio).ceil() < f64::from(hpa.current))
+        let fewer = |ratio: &f64| *ratio < NEAR && (f64::from(hpa.current) * ratio).ceil() < f64::from(hpa.current);
+        highest.filter(fewer).map(|_| Near::Held)
     }
 }
 
@@ -92,8 +110,8 @@ mod tests {
         }
     }
 
-    /// Whether a removal is near for three replicas under an HPA with target 50.
-    fn near(reading: Reading, desired: i32, advice: Option<&Advice>) -> bool {
+    /// How near a removal is for three replicas under an HPA with target 50.
+    fn near(reading: Reading, desired: i32, advice: Option<&Advice>) -> Option<Near> {
         let vocabulary = Vocabulary::default();
         let hpa = Autoscaler {
             key: key("hpa"),
@@ -116,7 +134,7 @@ mod tests {
             families: [(vocabulary.by_name(METRIC).unwrap(), group)].into(),
         };
         let known = Known { view: &view, vocabulary: &vocabulary, readings: Some(&readings), advice };
-        known.removal_is_near(&deployment(3))
+        known.removal(&deployment(3))
     }
 
     fn measured(value: f64) -> Measured {
@@ -128,23 +146,51 @@ mod tests {
         for (percent, expected) in
             [(0.0, true), (30.0, true), (33.4, false), (48.0, false), (50.0, false), (90.0, false)]
         {
-            assert_eq!(near(Ok(measured(percent)), 3, None), expected, "{percent} % on three replicas, target 50");
+            assert_eq!(
+                near(Ok(measured(percent)), 3, None),
+                expected.then_some(Near::Held),
+                "{percent} % on three replicas, target 50"
+            );
         }
     }
 
     #[test]
     fn a_removal_is_near_when_hpa_or_engine_has_decided_it() {
-        assert!(near(Ok(measured(90.0)), 2, None));
-        let advice = |desired| Advice { inference_service: None, desired: Ok(desired), demand: Ok(1.0), moving: false };
-        assert!(near(Ok(measured(90.0)), 3, Some(&advice(Desired::Move(2)))));
-        assert!(!near(Ok(measured(90.0)), 3, Some(&advice(Desired::Move(4)))));
-        assert!(!near(Ok(measured(90.0)), 3, Some(&advice(Desired::Hold))));
-        let moving = Advice { moving: true, ..advice(Desired::Hold) };
-        assert!(near(Ok(measured(90.0)), 3, Some(&moving)), "a move between pools ends with a removal");
+        assert_eq!(near(Ok(measured(90.0)), 2, None), Some(Near::Decided));
+        let advice = |desired, removal_near| Advice {
+            inference_service: None,
+            desired: Ok(desired),
+            demand: Ok(1.0),
+            removal_near,
+        };
+        for (desired, held, expected) in [
+            (Desired::Move(2), false, Some(Near::Decided)),
+            (Desired::Move(4), false, None),
+            (Desired::Hold, false, None),
+            (Desired::Hold, true, Some(Near::Held)),
+            (Desired::Move(4), true, Some(Near::Held)),
+        ] {
+            assert_eq!(near(Ok(measured(90.0)), 3, Some(&advice(desired, held))), expected, "{desired:?} {held}");
+        }
+    }
+
+    #[test]
+    fn while_replicas_are_cut_off_a_removal_is_near_because_it_may_follow_their_return_at_once() {
+        let (view, vocabulary) = (View::default(), Vocabulary::default());
+        for (cut_off, expected) in [(1, Some(Near::Held)), (0, None)] {
+            let readings = ServiceReadings {
+                deployment: key("llm"),
+                inference_service: None,
+                pods: PodCounts { ready: 2, cut_off, ..PodCounts::default() },
+                families: BTreeMap::new(),
+            };
+            let known = Known { view: &view, vocabulary: &vocabulary, readings: Some(&readings), advice: None };
+            assert_eq!(known.removal(&deployment(3)), expected, "{cut_off} cut off");
+        }
     }
 
     #[test]
     fn r1_unknown_is_no_sign_of_a_removal() {
-        assert!(!near(Err(Unknown::Absent), 3, None));
+        assert_eq!(near(Err(Unknown::Absent), 3, None), None);
     }
 }

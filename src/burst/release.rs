@@ -3,10 +3,12 @@
 //! Without it, which of several ready pods goes is chance: the controller compares the logarithms of their ages, and
 //! within one power of two the lowest UID goes. Pending and not-ready pods go first anyway, so no cost is spent on them.
 //! A cost is written only while a removal is near, and only where it differs from what stands there: each write is an
-//! update of a pod, and the API's documentation asks to avoid frequent ones.
+//! update of a pod, and the API's documentation asks to avoid frequent ones. Work in flight changes all the time: while a
+//! removal is only held back, costs that keep the order of the pools stay as they are.
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
+use super::near::Near;
 use crate::signal::{Pod, Stage};
 
 /// The annotation (beta since Kubernetes 1.22): the pod with the lower value is deleted first, absent means 0.
@@ -37,15 +39,30 @@ fn in_flight(pod: &Pod) -> f64 {
     }
 }
 
-/// What should stand on the pods: the first to go has the lowest cost, the last one none. Empty while no removal is near.
+/// What should stand on the pods, given what does: the first to go has the lowest cost, the last one none. Empty while no
+/// removal is near.
 #[must_use]
-pub fn costs(pods: &[Pod], removal_is_near: bool) -> BTreeMap<Arc<str>, i32> {
-    if !removal_is_near {
-        return BTreeMap::new();
-    }
+pub fn costs(pods: &[Pod], near: Option<Near>, standing: &BTreeMap<Arc<str>, i32>) -> BTreeMap<Arc<str>, i32> {
+    let Some(near) = near else { return BTreeMap::new() };
     let order = order(pods);
+    if near == Near::Held && keeps_the_pools_order(&order, standing) {
+        let stays = |pod: &&Pod| Some((Arc::clone(&pod.uid), *standing.get(&pod.uid)?));
+        return order.iter().filter_map(stays).collect();
+    }
     // From the last one backwards: -1, -2, …
     order.iter().rev().skip(1).zip(1..).map(|(pod, rank)| (Arc::clone(&pod.uid), -rank)).collect()
+}
+
+/// Whether by these costs each pod goes before all of the cheaper pools.
+fn keeps_the_pools_order(order: &[&Pod], standing: &BTreeMap<Arc<str>, i32>) -> bool {
+    let cost = |pod: &Pod| standing.get(&pod.uid).copied().unwrap_or_default();
+    let mut dearer = i32::MIN;
+    order.chunk_by(|a, b| a.pool == b.pool).enumerate().all(|(i, pool)| {
+        let least = pool.iter().map(|pod| cost(pod)).min().unwrap_or_default();
+        let holds = i == 0 || dearer < least;
+        dearer = pool.iter().map(|pod| cost(pod)).max().unwrap_or_default();
+        holds
+    })
 }
 
 /// Costs to write (`Some`) and to take away (`None`), by UID, given what stands there by our hand.
@@ -112,16 +129,32 @@ mod tests {
     #[test]
     fn costs_rise_in_the_order_of_release_and_the_last_pod_has_none() {
         let pods = [pod("onprem", Some(0), None, 1), pod("a", Some(1), Some(1.0), 1), pod("b", Some(1), Some(2.0), 1)];
-        let costs = costs(&pods, true);
+        let costs = costs(&pods, Some(Near::Decided), &BTreeMap::new());
         assert_eq!(costs, BTreeMap::from([("a".into(), -2), ("b".into(), -1)]));
     }
 
     #[test]
     fn nothing_is_written_while_no_removal_is_near_or_for_a_single_pod() {
         let pods = [pod("a", Some(0), None, 1), pod("b", Some(1), None, 1)];
-        assert_eq!(costs(&pods, false), BTreeMap::new());
-        assert_eq!(costs(&pods[..1], true), BTreeMap::new());
-        assert_eq!(costs(&[], true), BTreeMap::new());
+        let none = BTreeMap::new();
+        assert_eq!(costs(&pods, None, &none), none);
+        assert_eq!(costs(&pods[..1], Some(Near::Decided), &none), none);
+        assert_eq!(costs(&[], Some(Near::Decided), &none), none);
+    }
+
+    #[test]
+    fn while_a_removal_is_held_back_costs_change_with_the_pools_and_not_with_the_work() {
+        let of = |uid: &str, pool, running| pod(uid, Some(pool), Some(running), 1);
+        let pods = [of("onprem", 0, 1.0), of("a", 1, 1.0), of("b", 1, 2.0)];
+        let held = |pods: &[Pod], standing: &BTreeMap<Arc<str>, i32>| costs(pods, Some(Near::Held), standing);
+        let first = held(&pods, &BTreeMap::new());
+        assert_eq!(first, BTreeMap::from([("a".into(), -2), ("b".into(), -1)]), "nothing keeps the order yet");
+        let busier = [of("onprem", 0, 1.0), of("a", 1, 3.0), of("b", 1, 2.0)];
+        assert_eq!(held(&busier, &first), first, "any of the two may go");
+        let decided = costs(&busier, Some(Near::Decided), &first);
+        assert_eq!(decided, BTreeMap::from([("b".into(), -2), ("a".into(), -1)]), "the one with less work goes");
+        let new = [&busier[..], &[of("c", 1, 0.0)]].concat();
+        assert_eq!(held(&new, &first).len(), 3, "one without a cost would go last");
     }
 
     #[test]

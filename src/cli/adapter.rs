@@ -167,7 +167,7 @@ pub(super) async fn client(kubeconfig: Option<PathBuf>) -> anyhow::Result<kube::
                 .with_context(|| format!("--kubeconfig {}", path.display()))?
         }
         None => kube::Config::infer().await.context(
-            "no cluster to talk to: neither a service account nor a kubeconfig was found; give --kubeconfig FILE",
+            "no cluster to talk to: no service account and no kubeconfig; set KUBECONFIG or give --kubeconfig FILE",
         )?,
     };
     kube::Client::try_from(config).context("the cluster's address or credentials cannot be used")

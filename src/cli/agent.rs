@@ -23,15 +23,15 @@ use crate::{
 };
 
 const EXAMPLES: &str = "Examples:
-  tidegate agent --node-name \"$NODE_NAME\"               # in a DaemonSet, see deploy/agent.yaml
-  tidegate agent --node-name here --without-cluster     # on a machine with a GPU, to look at its page
+  tidegate agent --node-name \"$NODE_NAME\"            # in a DaemonSet, see deploy/agent.yaml
+  tidegate agent --node-name here --without-cluster  # on a machine with a GPU, to see its page
   tidegate agent --node-name here --without-cluster --record-nvml session.jsonl
   tidegate agent --node-name here --without-cluster --replay-nvml session.jsonl
 
 The adapter finds it with --discover tidegate-agent.
 
-It has not run on a real GPU yet: it was tested with recorded answers of NVML that are made up. tests/gpu/run compares it
-with a set load and with nvidia-smi on a machine that has a card.";
+It has not run on a real GPU yet: it was tested with recorded answers of NVML that are made up.
+tests/gpu/run compares it with a set load and with nvidia-smi on a machine that has a card.";
 
 /// Report the GPU use of each process on this node, with the pod that it belongs to.
 ///

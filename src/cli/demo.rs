@@ -29,8 +29,8 @@ const EXAMPLES: &str = "Examples:
 Exit status 0: the scene played as described. Up to 3 replicas and back to 1, none removed
 that the load warranted, each fault seen as unknown. With --engine: up to 3 or more, on premises
 first, and back to the nodes on premises, the cloud first; nothing removed while the service is
-unknown, nothing asked for again for the same load while it is on its way. Exit status 1: something of it did not hold;
-the last line says what.";
+unknown, nothing asked for again for the same load while it is on its way.
+Exit status 1: something of it did not hold; the last line says what.";
 
 /// The first line of the output, whatever its form.
 const WHAT_IS_SIMULATED: &str = "tidegate demo. Simulated: GPUs, pods, load and the autoscaler (a model of the HPA). Real: exporter pages over \

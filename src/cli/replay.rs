@@ -33,29 +33,31 @@ mod table;
 use progress::Progress;
 
 const EXAMPLES: &str = "Examples:
-  tidegate replay azure_code.csv                          # the engine and its rivals, as a table
+  tidegate replay azure_code.csv                   # the engine and its rivals, as a table
   tidegate replay rates.csv --peak-replicas 20 --on-prem 6
   tidegate replay rates.csv --curve fall --signals utilization
   tidegate replay rates.csv --policy policy.yaml --only tidegate,fixed --seeds 5 --json
-  tidegate replay rates.csv --html report.html            # the same with plots and reasons, to show to others
-  tidegate replay rates.csv --sweep                       # which policy to take, as a ScalingPolicy
-  tidegate replay rates.csv --sweep --headrooms 0.8,0.9,0.95 --windows 2m,10m,30m --cooldowns own --html front.html
+  tidegate replay rates.csv --html report.html     # with plots and reasons, to show to others
+  tidegate replay rates.csv --sweep                # which policy to take, as a ScalingPolicy
+  tidegate replay rates.csv --sweep --headrooms 0.8,0.9,0.95 --windows 2m,10m --html front.html
   tidegate replay rates.csv --sweep --signals utilization --targets 55,65,75
-  tidegate replay --suite traces/                         # all traces and curves, against what has to be reached
-  tidegate replay --print-model > model.yaml              # every number of the model; then --model model.yaml
-  tidegate replay --decisions recorded.jsonl              # the same decisions, bit for bit, or exit 1
+  tidegate replay --suite traces/                  # all traces, against what has to be reached
+  tidegate replay --print-model > model.yaml       # every number of the model; then --model
+  tidegate replay --decisions recorded.jsonl       # the same decisions, bit for bit, or exit 1
 
 Traces:
   azure       CSV with TIMESTAMP,ContextTokens,GeneratedTokens (github.com/Azure/AzurePublicDataset)
-  mooncake    JSON lines with timestamp, input_length, output_length (github.com/kvcache-ai/Mooncake)
+  mooncake    JSON lines with timestamp, input_length, output_length
+              (github.com/kvcache-ai/Mooncake)
   servegen    CSV with start_s,requests_per_s (rates from github.com/alibaba/ServeGen)
   csv         CSV with time,rate: seconds, Unix time or RFC 3339, and requests per second
   prometheus  JSON of your own cluster: curl -G $PROM/api/v1/query_range \\
               --data-urlencode 'query=sum(rate(vllm:request_success_total[5m]))' \\
               -d start=… -d end=… -d step=60s
 
-A trace is scaled so that --peak-replicas replicas, always there, just keep the bounds for 99 % of the requests of
-its busiest hour. Where it has only rates, requests arrive at random (Poisson) with log-normal token lengths.";
+A trace is scaled so that --peak-replicas replicas, always there, just keep the bounds for 99 % of
+the requests of its busiest hour. Where it has only rates, requests arrive at random (Poisson) with
+log-normal token lengths.";
 
 /// Replay load through the engine and its rivals: what it would have cost and whether requests were served in time.
 ///
@@ -353,6 +355,9 @@ fn decisions(path: &Path) -> anyhow::Result<ExitCode> {
             println!("{}: {difference}", path.display());
             return Ok(ExitCode::FAILURE);
         }
+    }
+    if replay.steps() == 0 {
+        bail!("{}: no decision in it; the adapter makes one each control.tick (5s) for each policy", path.display());
     }
     println!("{}: {} decisions, the same bit for bit", path.display(), replay.steps());
     Ok(ExitCode::SUCCESS)

@@ -20,6 +20,8 @@ pub struct Service<'v> {
     pub starting: Vec<&'v Arc<Pod>>,
     /// Not scheduled.
     pub pending: Vec<&'v Arc<Pod>>,
+    /// Ready when their nodes were last heard of.
+    pub cut_off: Vec<&'v Arc<Pod>>,
 }
 
 impl View {
@@ -37,7 +39,7 @@ impl View {
             .filter(move |pod| pod.selected_by(selector))
     }
 
-    /// Every Deployment with its ready, starting and pending pods; leaving pods belong to nobody. In the order of the
+    /// Every Deployment with its pods by state; leaving pods belong to nobody. In the order of the
     /// Deployments' keys, pods in the order of theirs.
     #[must_use]
     pub fn services(&self) -> Vec<Service<'_>> {
@@ -56,7 +58,13 @@ impl View {
         self.deployments
             .values()
             .map(|deployment| {
-                let mut service = Service { deployment, ready: Vec::new(), starting: Vec::new(), pending: Vec::new() };
+                let mut service = Service {
+                    deployment,
+                    ready: Vec::new(),
+                    starting: Vec::new(),
+                    pending: Vec::new(),
+                    cut_off: Vec::new(),
+                };
                 let namespace = &*deployment.key.namespace;
                 match exact(&deployment.selector) {
                     Some((key, value)) => by_label
@@ -87,6 +95,7 @@ impl<'v> Service<'v> {
             PodState::Ready => self.ready.push(pod),
             PodState::Starting => self.starting.push(pod),
             PodState::Pending => self.pending.push(pod),
+            PodState::CutOff => self.cut_off.push(pod),
             PodState::Leaving => {}
         }
     }

@@ -48,6 +48,9 @@ pub enum PodState {
     Pending,
     /// Succeeded, failed, or being deleted.
     Leaving,
+    /// Kubernetes `Ready` when its node was last heard of. Nobody knows what it does now, until its node is heard of again or
+    /// the cluster gives the pod up and deletes it: after five minutes by default, at once if the Node object is deleted.
+    CutOff,
 }
 
 /// The fields of a pod that are used; everything else is dropped at the door.
@@ -197,6 +200,8 @@ pub struct Node {
     pub created: Option<Timestamp>,
     /// `Ready`, and not cordoned (`spec.unschedulable`): pods can come.
     pub open: bool,
+    /// Condition `Ready` is `Unknown`: its kubelet has not been heard of for longer than the cluster waits.
+    pub lost: bool,
     /// What its pods together may take.
     pub allocatable: Resources,
 }

@@ -196,7 +196,11 @@ impl Kept {
     ) {
         let pool_name = |pool: Option<usize>| pool.and_then(|pool| pools.get(pool)).map_or("", |name| &***name);
         let mut starting = BTreeSet::new();
+        let mut ready: BTreeMap<Arc<str>, u32> = pools.iter().map(|pool| (Arc::clone(pool), 0)).collect();
         for pod in &observation.pods {
+            if pod.stage == Stage::Ready {
+                *ready.entry(pool_name(pod.pool).into()).or_default() += 1;
+            }
             match (pod.stage, pod.ready_since) {
                 (Stage::Ready, Some(ready)) if self.starting.contains(&pod.uid) => {
                     let seconds = ready.duration_since(pod.created).as_secs_f64();
@@ -213,6 +217,7 @@ impl Kept {
                 meters.held_gpus(deployment, pool_name(pod.pool), f64::from(gpus) * since);
             }
         }
+        meters.ready(deployment, ready);
         self.starting = starting;
         while let Some(&(due, pool, forecast)) = self.forecasts.front()
             && due <= now

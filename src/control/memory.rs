@@ -4,7 +4,8 @@
 //! the policy's namespace: there it would take the right to write every ConfigMap of every tenant. Deleting the ConfigMap
 //! makes the engine learn anew.
 //!
-//! Read once, at the start. What cannot be used is set aside under another key, with a warning.
+//! Read once, at the start, by every replica. What cannot be used is told, and set aside under another key by the leader when
+//! it keeps what is learned anew: a newer version that only stands by must not take from the leader what it goes by.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +19,7 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use serde_json::json;
+use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
 use crate::{cluster::ObjectKey, engine::State};
@@ -62,13 +63,15 @@ pub enum MemoryError {
 #[derive(Debug, Clone)]
 pub struct Memory {
     config_maps: Api<ConfigMap>,
+    /// States that could not be used, by the policies' UIDs, until they are set aside.
+    unusable: Arc<Mutex<BTreeMap<Arc<str>, String>>>,
 }
 
 impl Memory {
     /// In the namespace of `config_maps`.
     #[must_use]
     pub fn new(config_maps: Api<ConfigMap>) -> Self {
-        Self { config_maps }
+        Self { config_maps, unusable: Arc::default() }
     }
 
     /// Everything that was kept, by the policies' UIDs. Where we may not read it, nothing was.
@@ -88,9 +91,7 @@ impl Memory {
                 Err(error) => return Err(error.into()),
             };
             for map in &page.items {
-                if let Some((uid, state)) = self.restore(map).await {
-                    states.insert(uid, state);
-                }
+                states.extend(self.restore(map));
             }
             match page.metadata.continue_ {
                 Some(token) if !token.is_empty() => parameters = parameters.continue_token(&token),
@@ -101,21 +102,15 @@ impl Memory {
         Ok(states)
     }
 
-    async fn restore(&self, map: &ConfigMap) -> Option<(Arc<str>, State)> {
+    fn restore(&self, map: &ConfigMap) -> Option<(Arc<str>, State)> {
         let name = map.name_any();
-        let uid = name.strip_prefix(PREFIX)?;
+        let uid: Arc<str> = name.strip_prefix(PREFIX)?.into();
         let text = map.data.as_ref()?.get(STATE)?;
         match State::restore(text) {
-            Ok(state) => Some((uid.into(), state)),
+            Ok(state) => Some((uid, state)),
             Err(error) => {
-                warn!(config_map = name, %error, "set aside");
-                // If it cannot be written the next state replaces it, and only the odd one is lost.
-                let patch = Patch::Merge(json!({"data": {STATE: null, SET_ASIDE: text}}));
-                let parameters = PatchParams::default();
-                let write = self.config_maps.patch(&name, &parameters, &patch);
-                if let Ok(Err(error)) = tokio::time::timeout(TIMEOUT, write).await {
-                    warn!(config_map = name, %error, "cannot be set aside");
-                }
+                warn!(config_map = name, %error, "what the engine has learned cannot be used and is set aside");
+                self.unusable.lock().insert(uid, text.clone());
                 None
             }
         }
@@ -130,7 +125,9 @@ impl Memory {
             return Err(MemoryError::TooLarge(state.len()));
         }
         let name = format!("{PREFIX}{uid}");
-        let data = [(STATE, state.to_owned()), (SAVED, now.to_string())];
+        let unusable = self.unusable.lock().get(uid).cloned();
+        let aside = unusable.map(|text| (SET_ASIDE, text));
+        let data = [(STATE, state.to_owned()), (SAVED, now.to_string())].into_iter().chain(aside);
         let map = ConfigMap {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
@@ -138,20 +135,21 @@ impl Memory {
                 annotations: Some([(POLICY.to_owned(), format!("{}/{}", policy.namespace, policy.name))].into()),
                 ..ObjectMeta::default()
             },
-            data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+            data: Some(data.map(|(key, value)| (key.to_owned(), value)).collect()),
             ..ConfigMap::default()
         };
         let patch = Patch::Merge(&map);
         let parameters = PatchParams::default();
         match tokio::time::timeout(TIMEOUT, self.config_maps.patch(&name, &parameters, &patch)).await? {
-            Ok(_) => Ok(()),
+            Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 let parameters = PostParams::default();
                 tokio::time::timeout(TIMEOUT, self.config_maps.create(&parameters, &map)).await??;
-                Ok(())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
         }
+        self.unusable.lock().remove(uid);
+        Ok(())
     }
 
     /// Removes what belongs to no policy any more.
@@ -169,5 +167,49 @@ impl Memory {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, response::Response};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::attribution::scene::{key, now};
+
+    /// A namespace with one ConfigMap of a version to come, and what was written to it.
+    fn memory() -> (Memory, Arc<Mutex<Vec<Value>>>) {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let writes = Arc::clone(&written);
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let writes = Arc::clone(&writes);
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect_bytes().await.map_err(|_| "no body")?;
+                let map = json!({"metadata": {"name": "tidegate-policy-u-1"}, "data": {STATE: r#"{"version":999}"#}});
+                if parts.method != http::Method::GET {
+                    writes.lock().push(serde_json::from_slice(&body).map_err(|_| "no JSON")?);
+                    return Ok::<_, &str>(Response::new(Body::from(map.to_string())));
+                }
+                let list = json!({"metadata": {"resourceVersion": "1"}, "items": [map]});
+                Ok(Response::new(Body::from(list.to_string())))
+            }
+        });
+        (Memory::new(Api::namespaced(kube::Client::new(service, "tidegate"), "tidegate")), written)
+    }
+
+    #[tokio::test]
+    async fn a_state_that_cannot_be_used_stays_until_the_leader_keeps_another_and_is_kept_beside_it() {
+        let (memory, written) = memory();
+        let restored = memory.read().await.unwrap();
+        assert!(restored.is_empty() && written.lock().is_empty(), "whoever reads may be standing by");
+        for _ in 0..2 {
+            memory.keep("u-1", &key("llm"), "{}", now()).await.unwrap();
+        }
+        let data: Vec<Value> = written.lock().iter().map(|map| map["data"].clone()).collect();
+        let [first, second] = &data[..] else { panic!("{data:?}") };
+        assert_eq!((&first[STATE], &first[SET_ASIDE]), (&json!("{}"), &json!(r#"{"version":999}"#)));
+        assert_eq!((&second[STATE], &second[SET_ASIDE]), (&json!("{}"), &Value::Null), "a merge leaves it there");
     }
 }

@@ -41,6 +41,8 @@ pub struct Meters {
     decisions: BTreeMap<&'static str, f64>,
     /// Seconds that GPUs were held, by service and pool.
     gpu_seconds: BTreeMap<(Service, Arc<str>), f64>,
+    /// Ready replicas, by service and pool.
+    ready: BTreeMap<Service, BTreeMap<Arc<str>, u32>>,
     ready_seconds: BTreeMap<Arc<str>, Histogram>,
     forecast_errors: BTreeMap<Arc<str>, Histogram>,
     last: Vec<Last>,
@@ -62,7 +64,7 @@ struct Last {
     demand: Option<f64>,
     /// By pool: seconds from now, what is expected, and its margin.
     forecasts: Vec<(usize, f64, f64)>,
-    flags: [(&'static str, bool); 5],
+    flags: [(&'static str, bool); 7],
 }
 
 impl Meters {
@@ -83,6 +85,11 @@ impl Meters {
             }
         }
         *self.gpu_seconds.entry(key).or_default() += seconds;
+    }
+
+    /// So many replicas of a service are ready, by pool.
+    pub(super) fn ready(&mut self, deployment: &ObjectKey, by_pool: BTreeMap<Arc<str>, u32>) {
+        self.ready.insert((Arc::clone(&deployment.namespace), Arc::clone(&deployment.name)), by_pool);
     }
 
     /// What came differs from what was expected by so much.
@@ -127,7 +134,9 @@ impl Meters {
                             ("unknown", flags.unknown.is_some()),
                             ("saturated", flags.saturated.is_some()),
                             ("limited", flags.limited.is_some()),
+                            ("unplaced", flags.unplaced.is_some()),
                             ("bursting", flags.bursting.is_some()),
+                            ("moving_home", flags.moving.is_some()),
                             ("cannot_tell", flags.cannot_tell.is_some()),
                         ],
                     });
@@ -138,6 +147,10 @@ impl Meters {
         let targets = outcomes.iter().filter_map(|outcome| outcome.target.as_ref());
         let there: BTreeSet<_> = targets.map(|(deployment, _)| (&deployment.namespace, &deployment.name)).collect();
         self.gpu_seconds.retain(|((namespace, name), _), _| there.contains(&(namespace, name)));
+        // What is ready now is known of those only for whom it was decided.
+        let decided: BTreeSet<_> =
+            self.last.iter().map(|last| (&last.deployment.namespace, &last.deployment.name)).collect();
+        self.ready.retain(|(namespace, name), _| decided.contains(&(namespace, name)));
     }
 }
 
@@ -162,9 +175,10 @@ pub struct Shown {
 impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         let meters = self.meters.lock();
-        let Meters { decisions, gpu_seconds, ready_seconds, forecast_errors, last, at, moves, tick_seconds } = &*meters;
+        let Meters { decisions, gpu_seconds, ready, ready_seconds, forecast_errors, last, at, moves, tick_seconds } =
+            &*meters;
         let age = at.and_then(|at| Duration::try_from(self.clock.now().duration_since(at)).ok()).unwrap_or_default();
-        let last = if age > self.max_age { &[][..] } else { last };
+        let (last, ready) = if age > self.max_age { (&[][..], None) } else { (&last[..], Some(ready)) };
         let encoder = &mut encoder;
         let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
         let none = || Vec::<(&'static str, Arc<str>)>::new();
@@ -195,7 +209,7 @@ impl Collector for Shown {
         family(encoder, gauge, "tidegate_forecast_replicas", help, by_pool(|forecast| forecast.1))?;
         let help = "Reserve for the error of that forecast, replica equivalents";
         family(encoder, gauge, "tidegate_forecast_margin_replicas", help, by_pool(|forecast| forecast.2))?;
-        let help = "1 while a service is unknown, saturated, limited, bursting, or its utilization cannot tell";
+        let help = "1 while a service is unknown, saturated, limited, has replicas without a place, bursts, moves a replica home, or its utilization cannot tell";
         let rows = last.iter().flat_map(|last| {
             last.flags.iter().map(move |(condition, holds)| {
                 let mut labels = service(last);
@@ -211,11 +225,17 @@ impl Collector for Shown {
         let help = "Attempts to write replicas, by outcome";
         family(encoder, counter, "tidegate_moves", help, moves.iter().map(|(o, count)| ([("outcome", *o)], *count)))?;
         let help = "Seconds that a service's pods held GPUs, from when they were bound to a node, by pool";
-        let rows = gpu_seconds.iter().map(|(((namespace, deployment), pool), seconds)| {
+        let labels = |(namespace, deployment): &Service, pool: &Arc<str>| {
             let [namespace, deployment, pool] = [namespace, deployment, pool].map(Arc::clone);
-            (vec![("namespace", namespace), ("deployment", deployment), ("pool", pool)], *seconds)
-        });
+            vec![("namespace", namespace), ("deployment", deployment), ("pool", pool)]
+        };
+        let rows = gpu_seconds.iter().map(|((service, pool), seconds)| (labels(service, pool), *seconds));
         family(encoder, counter, "tidegate_gpu_seconds", help, rows)?;
+        let help = "Ready replicas of a service by pool; the pool is empty for replicas outside of all pools";
+        let of = |(service, pools): (&Service, &BTreeMap<Arc<str>, u32>)| -> Vec<_> {
+            pools.iter().map(|(pool, ready)| (labels(service, pool), f64::from(*ready))).collect()
+        };
+        family(encoder, gauge, "tidegate_ready_replicas", help, ready.into_iter().flatten().flat_map(of))?;
         let help = "Seconds from a pod's creation to ready, by pool";
         histograms(encoder, "tidegate_time_to_ready_seconds", help, ready_seconds)?;
         let help = "What came less what was expected, by pool, replica equivalents";

@@ -91,8 +91,8 @@ impl Round {
                     (Err(Arc::clone(&why)), Err(why))
                 }
             };
-            let moving = outcome.verdict.as_ref().is_ok_and(|settled| settled.decision.flags.moving.is_some());
-            let new = Advice { inference_service: inference_service.clone(), desired, demand, moving };
+            let removal_near = outcome.verdict.as_ref().is_ok_and(|settled| removal_near(&settled.decision));
+            let new = Advice { inference_service: inference_service.clone(), desired, demand, removal_near };
             // A second policy's refusal is not what there is to say about the Deployment.
             if outcome.verdict.is_ok() || !advice.contains_key(deployment) {
                 advice.insert(deployment.clone(), new);
@@ -108,6 +108,10 @@ fn desired(decision: &Decision) -> Result<Desired, Arc<str>> {
         None if decision.desired == decision.current => Ok(Desired::Hold),
         None => Ok(Desired::Move(decision.desired)),
     }
+}
+
+fn removal_near(decision: &Decision) -> bool {
+    decision.flags.moving.is_some() || decision.down == Verdict::Held
 }
 
 fn demand(decision: &Decision) -> Result<f64, Arc<str>> {

@@ -6,7 +6,9 @@
 //! tokens per second, which needs no histogram. From it and from what saturated pods show follow
 //!
 //! - [`full`](Curve::full): the running requests at which a replica is full. The least of where `y` reaches the objective's
-//!   time per output token, where the KV cache would be full, and what pods with a standing queue were seen to run;
+//!   time per output token, where the KV cache would be full, and what pods with a standing queue were seen to run. The
+//!   first of these is a line through what was seen, and is believed only [`REACH`] times as far: short answers, prompts and
+//!   the server's own limits bend it where nobody has been yet;
 //! - the load of a replica that runs `r`: `X(r) / X(full)`, at most 1;
 //! - the rate at which a full replica finishes requests, which says how fast a queue is worked off.
 
@@ -28,6 +30,12 @@ const HALF_LIFE_MINUTES: f64 = 360.0;
 /// Share of the objective's time per output token at which a replica is full: the bound is for each request, the law for
 /// their mean.
 const LATENCY_SHARE: f64 = 0.9;
+/// The law of latency is believed up to so many times the concurrency at which the service was seen to compute calmly, and
+/// always up to [`PRIOR_FULL`]. At 1 a fleet that is never full never learns how much it could do (+25 % GPU hours on a week
+/// of real load); at 2 a service of which little was seen is taken for twice what it is.
+const REACH: f64 = 1.5;
+/// What it was seen to do is a fact about the model and its card, and is forgotten slowly: half in three days.
+const SEEN_HALF_LIFE_MINUTES: f64 = 4_320.0;
 /// A KV cache is full a little before 1, for requests in it still grow.
 const CACHE_SHARE: f64 = 0.95;
 /// So many observations are needed before a limit is believed, and older ones than that many fade.
@@ -44,6 +52,8 @@ const PRIOR_RATE_WEIGHT: f64 = 3.0;
 pub struct Capacity {
     /// Sums of the regression of latency on running requests: weight, r, y, r², r·y.
     latency: [f64; 5],
+    /// The greatest [`Minute::shared`] of calm minutes, fading.
+    seen: f64,
     /// Running requests of pods with a standing queue.
     saturated: Average,
     /// Used share of the KV cache for each running request.
@@ -110,6 +120,7 @@ impl Capacity {
         let keep = 0.5_f64.powf(1.0 / HALF_LIFE_MINUTES);
         if let Some(generated) = generated.filter(|generated| *generated > 0.0 && running > 0.0 && calm) {
             let y = running / generated;
+            self.seen = (self.seen * 0.5_f64.powf(1.0 / SEEN_HALF_LIFE_MINUTES)).max(shared);
             // A minute with hardly a request says little.
             let weight = running * replicas / (running * replicas + FEW_REQUESTS);
             for (sum, value) in self.latency.iter_mut().zip([1.0, shared, y, shared * shared, shared * y]) {
@@ -135,11 +146,12 @@ impl Capacity {
     #[must_use]
     pub fn curve(&self, seconds_per_token: f64) -> Curve {
         let cache = self.cache.believed().map(|share| CACHE_SHARE / share);
-        let seen = [self.saturated.believed(), cache].into_iter().flatten().reduce(f64::min);
+        let limit = [self.saturated.believed(), cache].into_iter().flatten().reduce(f64::min);
         // An objective that not even a request alone would keep is nothing that replicas can help with.
-        let by_latency = self.law(seen.unwrap_or(PRIOR_FULL)).map(|(b, k)| seconds_per_token * LATENCY_SHARE / b - k);
-        let by_latency = by_latency.filter(|full| *full >= 1.0);
-        let full = [seen, by_latency].into_iter().flatten().reduce(f64::min).unwrap_or(PRIOR_FULL).max(1.0);
+        let by_latency = self.law(limit.unwrap_or(PRIOR_FULL)).map(|(b, k)| seconds_per_token * LATENCY_SHARE / b - k);
+        let by_latency =
+            by_latency.filter(|full| *full >= 1.0).map(|full| full.min((REACH * self.seen).max(PRIOR_FULL)));
+        let full = [limit, by_latency].into_iter().flatten().reduce(f64::min).unwrap_or(PRIOR_FULL).max(1.0);
         // Between a curve that bends at once and one that is almost straight.
         let half = self.law(full).map_or(PRIOR_CURVATURE * full, |(_, k)| k.clamp(0.1 * full, 10.0 * full));
         let [load, finished] = self.rate;
@@ -205,13 +217,29 @@ mod tests {
         // y = 0.002 (r + 20): 0.9 × 0.2 s are reached at 70.
         let mut capacity = Capacity::default();
         for i in 0..240 {
-            let r = 5.0 + f64::from(i % 40);
+            let r = 5.0 + f64::from(i % 50);
             capacity.learn(&minute(r, 0.002 * (r + 20.0)));
         }
         let curve = capacity.curve(0.2);
         assert!((curve.full - 70.0).abs() < 4.0, "{curve:?}");
         assert!((curve.half - 20.0).abs() < 2.0, "{curve:?}");
         assert!(capacity.curve(0.1).full < curve.full);
+    }
+
+    #[test]
+    fn the_law_of_latency_is_believed_only_half_as_far_again_as_was_seen() {
+        // By this law 160 requests would keep the objective.
+        let law = |r: f64| 0.001 * (r + 20.0);
+        let full = |seen: &[f64]| {
+            let mut capacity = Capacity::default();
+            for r in seen.iter().cycle().take(240) {
+                capacity.learn(&minute(*r, law(*r)));
+            }
+            capacity.curve(0.2).full
+        };
+        assert_eq!(full(&[4.0, 12.0]), PRIOR_FULL, "little was seen");
+        assert!((full(&[10.0, 60.0]) - 90.0).abs() < 1.0, "{}", full(&[10.0, 60.0]));
+        assert!((full(&[50.0, 150.0]) - 160.0).abs() < 8.0, "{}", full(&[50.0, 150.0]));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Where every ready pod offers the model server's own figures, a pod's load is that of its running requests
 //! ([`super::capacity`]), and what waits is counted apart. Otherwise it is that of its utilization
 //! ([`super::utilization`]). A ready pod that has no fresh value is missing: it adds nothing, so that growth rests on what is
-//! known, and while one is missing nothing is removed (R9, R15). Pods that are not ready are not looked at here (R8).
+//! known, and while one is missing nothing is removed (R9, R15). So is one that runs requests while its counters stand
+//! still, page after page: it is stuck, or what it says is old, and either way it is not known to have room. Pods that are
+//! not ready are not looked at here (R8).
 
 use std::sync::Arc;
 
@@ -16,8 +18,9 @@ use super::{
     policy::{Policy, SignalUse},
     readiness::{Readiness, Stretches},
     state::Durable,
+    utilization::Fleet,
 };
-use crate::signal::{Mean, Observation, Pod, Signal, Stage};
+use crate::signal::{Mean, Observation, Pod, Signal, Stage, Work};
 
 /// Below this share of ready pods with a value, demand is unknown (R9).
 pub const COVERAGE: f64 = 0.5;
@@ -28,6 +31,9 @@ const HARMLESS_SHARE: f64 = 0.25;
 const STANDING_SHARE: f64 = 0.5;
 const STANDING_PAGES: u32 = 3;
 const NO_LONGER_RISING: (f64, f64) = (1.05, 0.5);
+/// A pod that ran requests on so many pages in a row, of which no token was computed and none finished, stands still. One
+/// page is nothing: requests may have come just before it.
+const STILL_PAGES: u32 = 3;
 /// Seconds over which the means are taken that capacity is learned from, and how many of them must be covered.
 const MINUTE: f64 = 60.0;
 const COVERED: f64 = 45.0;
@@ -51,6 +57,8 @@ pub struct Measured {
     pub kv_cache: Option<f64>,
     /// Ready pods with a value.
     pub known: u32,
+    /// Ready pods without one because their counters stand still.
+    pub still: u32,
     /// Ready pods.
     pub ready: u32,
 }
@@ -78,12 +86,16 @@ struct Remembered {
     running: f64,
     /// Pages in a row with a standing queue.
     standing: u32,
+    /// Pages in a row on which requests ran and no counter moved.
+    #[serde(default)]
+    still: u32,
 }
 
 /// Sums over the ready pods with a value.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     running: f64,
+    /// Of the source's own figure: running requests, or utilization.
     squares: f64,
     generated: f64,
     finished: f64,
@@ -126,6 +138,15 @@ pub(super) fn measure(
                 let (Some(running), Some(waiting)) = (pod.work.running.value(), pod.work.waiting.value()) else {
                     continue;
                 };
+                let standing = STANDING_SHARE * objective.time_to_first_token_seconds * curve.rate;
+                let standing = remembered.turn(&pod.work, waiting >= standing.max(1.0));
+                if remembered.still >= STILL_PAGES {
+                    measured.still += 1;
+                    continue;
+                }
+                if standing {
+                    learned.capacity.learn_saturated(running);
+                }
                 measured.known += 1;
                 measured.load += curve.load(running);
                 measured.waiting += waiting;
@@ -141,16 +162,13 @@ pub(super) fn measure(
                         *count += 1;
                     }
                 }
-                let standing = STANDING_SHARE * objective.time_to_first_token_seconds * curve.rate;
-                if remembered.turn(&pod.work.running, waiting >= standing.max(1.0)) {
-                    learned.capacity.learn_saturated(running);
-                }
             }
             Some(Source::Utilization) => {
                 let Some(utilization) = pod.work.utilization.value() else { continue };
                 measured.known += 1;
                 measured.load += learned.utilization.load(utilization, policy.target_utilization);
                 sums.utilization += utilization;
+                sums.squares += utilization * utilization;
             }
             None => {}
         }
@@ -160,7 +178,10 @@ pub(super) fn measure(
     match measured.source {
         Some(Source::Queue) if measured.known == measured.ready => memory.minute(learned, &measured, &sums, now),
         Some(Source::Utilization) if measured.known == measured.ready => {
-            learned.utilization.learn(now, measured.ready, sums.utilization / f64::from(measured.ready));
+            let ready = f64::from(measured.ready);
+            let (mean, squares) = (sums.utilization / ready, sums.squares / ready);
+            learned.utilization.learn(now, Fleet { ready: measured.ready, mean, squares }, policy.target_utilization);
+            measured.load = learned.utilization.load_of_all(measured.load, measured.ready);
         }
         _ => {}
     }
@@ -189,7 +210,7 @@ fn recall<'a>(pods: &'a mut Vec<Remembered>, place: usize, pod: &Pod) -> &'a mut
     } else {
         // A pod that is Ready when it is first seen became so unseen: nothing is learned of it.
         let ready = pod.stage == Stage::Ready;
-        let new = Remembered { uid: Arc::clone(&pod.uid), ready, page: 0.0, running: 0.0, standing: 0 };
+        let new = Remembered { uid: Arc::clone(&pod.uid), ready, page: 0.0, running: 0.0, standing: 0, still: 0 };
         pods.insert(place, new);
     }
     &mut pods[place]
@@ -214,14 +235,18 @@ fn learn_readiness(readiness: &mut Vec<Readiness>, pod: &Pod, policy: &Policy) {
 
 impl Remembered {
     /// Whether a new page shows a queue that stands, of a pod that takes on no more.
-    fn turn(&mut self, running: &Signal, stands: bool) -> bool {
-        let Signal::Known { value, at } = running else { return false };
+    fn turn(&mut self, work: &Work, stands: bool) -> bool {
+        let Signal::Known { value, at } = &work.running else { return false };
         let page = seconds(*at);
         if page <= self.page {
             return false;
         }
         self.page = page;
         self.standing = if stands { self.standing.saturating_add(1) } else { 0 };
+        let counters = [&work.generated_tokens, &work.prompt_tokens, &work.finished].map(Signal::value);
+        // A counter that is not there, or was not on two pages, says nothing.
+        let still = counters.contains(&Some(0.0)) && counters.iter().flatten().all(|rate| *rate == 0.0);
+        self.still = if still && *value > 0.0 { self.still.saturating_add(1) } else { 0 };
         let before = std::mem::replace(&mut self.running, *value);
         let (times, plus) = NO_LONGER_RISING;
         self.standing >= STANDING_PAGES && *value <= before * times + plus

@@ -92,12 +92,16 @@ pub struct Case {
     pub current: u32,
     /// Most that may be.
     pub max: u32,
-    /// Replicas that demand wants; `None` while that is not known for every ready pod, or they are saturated.
-    pub wanted: Option<u32>,
+    /// Replicas that demand wants, by what is known of it.
+    pub wanted: u32,
+    /// Every ready pod is known, and none is saturated: nothing less is enough to move by.
+    pub known: bool,
     /// Pods without a node.
     pub pending: u32,
     /// All pods, in pools or not.
     pub pods: u32,
+    /// Age of the oldest pod that is not Ready, seconds; 0 without one.
+    pub unready_seconds: f64,
     /// The pools, the one that is filled first at the front.
     pub pools: Vec<Place>,
 }
@@ -146,14 +150,18 @@ impl Case {
     }
 
     /// A replica comes that an earlier pool has, or has room for, while a later one could give one up: whoever asked for it,
-    /// it is worth waiting for before one is removed, because one that is not Ready would go first.
+    /// it is worth waiting for before one is removed, because one that is not Ready would go first. Not for longer than it
+    /// should take.
     #[must_use]
     pub fn one_comes_home(&self) -> bool {
         let starting: u32 = self.pools.iter().map(|place| place.starting).sum();
         let leaves = |place: &Place| place.return_after.is_some() && place.ready > 0;
         let Some(away) = self.pools.iter().rposition(leaves) else { return false };
         let before = &self.pools[..away];
+        let longest = before.iter().map(|place| place.ready_seconds).fold(0.0, f64::max);
+        let may_come = self.unready_seconds <= PLACED + 2.0 * longest;
         self.pods == self.current
+            && may_come
             && match (self.pending, starting) {
                 (1, 0) => before.iter().any(|place| place.free > 0),
                 (0, 1) => before.iter().any(|place| place.starting > 0),
@@ -166,15 +174,15 @@ impl Drift {
     /// The next step of a move under way; `None` if there is none.
     pub fn go_on(&mut self, case: &Case, now: f64) -> Option<Asks> {
         let mut this = self.under_way?;
-        let Some(wanted) = case.wanted else {
-            // Nothing is known: nothing moves, and nothing is taken back.
-            return Some(Asks { replicas: case.current, between: this.between(), phase: this.phase() });
-        };
         let surged = this.replicas + 1;
         // Demand needs it where it is, or somebody else has moved: it is a replica like the others now.
-        if wanted > this.replicas || (case.current != surged && case.current != this.replicas) {
+        if case.wanted > this.replicas || (case.current != surged && case.current != this.replicas) {
             self.ended();
             return None;
+        }
+        if !case.known {
+            // Nothing moves, and nothing is taken back.
+            return Some(Asks { replicas: case.current, between: this.between(), phase: this.phase() });
         }
         let passed = now - this.since;
         let next = match this.stage {
@@ -208,7 +216,7 @@ impl Drift {
 
     /// Whether a move begins. Asked only while nothing else moves.
     pub fn begin(&mut self, case: &Case, now: f64) -> Option<Asks> {
-        let may = case.wanted.is_some_and(|wanted| wanted <= case.current) && case.calm();
+        let may = case.known && case.wanted <= case.current && case.calm();
         let Some((away, home)) = case.way().filter(|_| may) else {
             self.room_since = None;
             return None;

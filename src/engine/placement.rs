@@ -98,3 +98,6 @@ pub(super) fn unplaced(
     let message = format!("{replicas} replicas without a node, the first since {at}: {closed}").into();
     Some(Unplaced { replicas, since, gate, message })
 }
+
+#[cfg(test)]
+mod tests;

@@ -195,12 +195,14 @@ mod tests {
     #[test]
     fn the_first_other_decision_ends_the_replay_and_both_are_shown() {
         let mut lines = recording(20);
-        lines[8] = lines[8].replace("\"desired\":1", "\"desired\":7");
+        let from = lines[8].find("\"desired\":").expect("a decision");
+        let decided = lines[8][from..].split(',').next().expect("a number").to_owned();
+        lines[8] = lines[8].replace(&decided, "\"desired\":77");
         let (steps, result) = replay(&lines);
         assert_eq!(steps, 7);
         let error = result.expect_err("another decision").to_string();
         assert!(error.starts_with("line 9: this engine decides differently\nrecorded: {"), "{error}");
-        assert!(error.contains("\"desired\":7") && error.contains("\"desired\":1"), "{error}");
+        assert!(error.contains("\"desired\":77") && error.contains(&decided), "{error}");
     }
 
     #[test]

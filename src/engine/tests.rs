@@ -84,11 +84,6 @@ impl Scene {
         self.each_ready(|pod| pod.work = work.clone());
     }
 
-    fn utilization(&mut self, percent: f64) {
-        let work = Work { utilization: self.known(percent), ..Work::default() };
-        self.each_ready(|pod| pod.work = work.clone());
-    }
-
     fn each_ready(&mut self, change: impl Fn(&mut SeenPod)) {
         self.seen.pods.iter_mut().filter(|pod| pod.stage == Stage::Ready).for_each(change);
     }
@@ -261,6 +256,40 @@ fn growth_rests_on_what_is_known_while_a_pod_is_missing() {
 }
 
 #[test]
+fn pods_that_run_requests_while_their_counters_stand_still_are_unknown_and_none_of_them_is_spare() {
+    let mut scene = roomy(3);
+    scene.settle(20, 10.0, 0.0);
+    let still = |scene: &mut Scene, pods: usize| {
+        scene.work(10.0, 0.0);
+        for pod in 0..pods {
+            let Work { generated_tokens, finished, .. } = &mut scene.seen.pods[pod].work;
+            (*generated_tokens, *finished) =
+                (Signal::Known { value: 0.0, at: scene.now }, Signal::Known { value: 0.0, at: scene.now });
+        }
+        scene.decide()
+    };
+    // One page proves nothing; three in a row do.
+    assert_eq!([0; 3].map(|_| still(&mut scene, 1).down == Verdict::Unknown), [false, false, true]);
+    let one = still(&mut scene, 1);
+    assert!(one.sentence().contains("1 of 3 ready pods run requests while their counters stand still"), "{one:?}");
+    let all: Vec<Decision> = (0..120).map(|_| still(&mut scene, 3)).collect();
+    assert!(all.iter().all(|decision| decision.desired == 3));
+    let last = &all[119];
+    assert_eq!((last.demand, last.up, last.down), (None, Verdict::Unknown, Verdict::Unknown));
+    let why = "all 3 ready pods run requests while their counters stand still";
+    assert_eq!(last.flags.unknown.as_deref(), Some(why));
+    // They go on: the next page is believed.
+    assert!(scene.settle(1, 10.0, 0.0).demand.is_some());
+}
+
+#[test]
+fn a_pod_that_runs_nothing_has_counters_that_may_stand_still() {
+    let mut scene = roomy(3);
+    let decision = scene.settle(30, 0.0, 0.0);
+    assert_eq!((decision.demand, decision.down), (Some(0.0), Verdict::Done));
+}
+
+#[test]
 fn after_a_restart_nothing_goes_before_a_whole_window_was_measured_and_growth_waits_for_nothing() {
     let mut scene = roomy(6);
     scene.policy.behavior.down.window_seconds = Some(60.0);
@@ -324,17 +353,67 @@ fn saturation_overrides_a_utilization_that_falls() {
     assert!(last.desired > 4 && last.flags.saturated.is_some(), "{}", last.sentence());
 }
 
-#[test]
-fn utilization_alone_is_read_against_the_target() {
-    let mut scene = roomy(4);
-    for _ in 0..180 {
-        scene.utilization(35.0);
-        scene.decide();
+/// Hours of a service that says no more than its utilization: an idle replica reads `floor`, a full one `full`, each sample
+/// with noise, and demand is so many full replicas. New pods take a minute. Returns each decision.
+fn alone(scene: &mut Scene, hours: u32, demand: f64, (floor, full): (f64, f64)) -> Vec<Decision> {
+    let mut decisions: Vec<Decision> = Vec::new();
+    for step in 0..hours * 360 {
+        let ready = scene.seen.pods.iter().filter(|pod| pod.stage == Stage::Ready).count();
+        let load = (demand / ready as f64).min(1.0);
+        let now = scene.now;
+        for (i, pod) in scene.seen.pods.iter_mut().enumerate() {
+            if pod.stage != Stage::Ready && pod.created.duration_since(now).as_secs() <= -60 {
+                (pod.stage, pod.running, pod.ready_since) = (Stage::Ready, Some(now), Some(now));
+            }
+            let noise = f64::from((step * 7 + i as u32 * 5) % 11) - 5.0;
+            let value = (floor + (full - floor) * load + noise).clamp(0.0, 100.0);
+            pod.work = Work { utilization: Signal::Known { value, at: now }, ..Work::default() };
+        }
+        let decision = scene.decide();
+        for _ in scene.seen.replicas..decision.desired {
+            scene.pod(Stage::Starting, Some(0));
+        }
+        if decision.desired < scene.seen.replicas {
+            scene.seen.pods.retain(|pod| Some(&pod.uid) != decision.release.as_ref());
+        }
+        scene.seen.replicas = scene.seen.pods.len() as u32;
+        decisions.push(decision);
     }
-    scene.utilization(35.0);
-    let decision = scene.decide();
-    assert_eq!(decision.source, Some(Source::Utilization));
-    assert!((decision.demand.unwrap() - 2.0).abs() < 1e-9);
+    decisions
+}
+
+#[test]
+fn with_utilization_alone_the_fleet_finds_its_size_whatever_a_full_replica_reads() {
+    for (floor, full) in [(0.0, 25.0), (5.0, 75.0), (30.0, 60.0), (35.0, 80.0), (10.0, 97.0)] {
+        let mut scene = Scene::new(pools(), 2);
+        scene.seen.room[0] = Room::Fixed(40);
+        let decisions = alone(&mut scene, 24, 7.5, (floor, full));
+        assert!(decisions.iter().all(|decision| decision.source == Some(Source::Utilization)));
+        let last = &decisions[23 * 360..];
+        let mean = last.iter().map(|decision| f64::from(decision.desired)).sum::<f64>() / last.len() as f64;
+        let least = last.iter().map(|decision| decision.desired).min().unwrap();
+        assert!(least >= 8 && mean <= 12.0, "{floor} to {full} %: {mean} replicas, at least {least}");
+    }
+}
+
+#[test]
+fn with_utilization_alone_replicas_that_stay_full_are_not_enough() {
+    // Three replicas at their limit, far below the target, while demand is four times of that.
+    let mut scene = roomy(3);
+    alone(&mut scene, 1, 1.5, (0.0, 25.0));
+    let decisions = alone(&mut scene, 1, 12.0, (0.0, 25.0));
+    let minutes = decisions.iter().position(|decision| decision.desired >= 12).map(|steps| steps / 6);
+    assert!(minutes.is_some_and(|minutes| minutes <= 20), "{minutes:?}");
+}
+
+#[test]
+fn what_utilization_has_taught_outlives_a_restart() {
+    let mut scene = roomy(10);
+    alone(&mut scene, 6, 7.5, (5.0, 75.0));
+    let before = scene.state.durable.utilization.load(40.0, 70.0);
+    scene.state = State::restore(&scene.state.to_json().unwrap()).unwrap();
+    assert!((scene.state.durable.utilization.load(40.0, 70.0) - before).abs() < 1e-12);
+    assert!((before - 0.5).abs() < 0.2, "{before}");
 }
 
 #[test]

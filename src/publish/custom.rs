@@ -11,7 +11,7 @@ use super::{
     words::{Miss, matching, no_value, some_of},
 };
 use crate::{
-    attribution::{Statistic, knows},
+    attribution::{Statistic, cut_off, knows},
     cluster::{PodState, view::Labels},
     gpu::{Family, FamilyId},
     reading::{Measured, Unknown},
@@ -136,7 +136,7 @@ impl Snapshot {
         Ok(query.kind.value(&query.namespace.into(), name.into(), value, measured.at))
     }
 
-    /// The values of the objects that match, sorted by name; of pods, only ready ones. Objects without a value are left
+    /// The values of the objects that match, sorted by name; of pods, only those of ready ones. Objects without a value are left
     /// out, which is how an HPA learns that they are missing. If none is left, the answer says why: an empty list would
     /// hide it.
     pub(super) fn custom_by_selector(
@@ -169,10 +169,13 @@ impl Snapshot {
             Kind::Pod => {
                 for PodRow { pod, families } in self.pods.selected(query.namespace, objects) {
                     match pod.state {
-                        PodState::Ready => {
+                        PodState::Ready | PodState::CutOff => {
                             let reading = families.as_ref().and_then(|families| families.get(&query.family));
                             let reading = reading.ok_or_else(|| self.absent(&pod.key, query.family));
-                            let reading = reading.and_then(|pod| self.still(&pod.reading, now));
+                            let reading = match pod.state {
+                                PodState::CutOff => Err(cut_off(pod)),
+                                _ => reading.and_then(|pod| self.still(&pod.reading, now)),
+                            };
                             if let Err(unknown) = &reading
                                 && (pod.gpus > 0 || families.is_some())
                             {
@@ -197,7 +200,7 @@ impl Snapshot {
         let of = format!("{}{}", display(resource), matching(objects));
         // An HPA always asks by a selector; a list of all pods is for people.
         if !values.is_empty() && !objects.requirements().is_empty() {
-            self.may_leave_out(query, objects, &values, &missing).map_err(|why| no_value(metric, &of, why))?;
+            self.may_leave_out(query, objects, &values, missing).map_err(|why| no_value(metric, &of, why))?;
         }
         if !values.is_empty() {
             return Ok(values);

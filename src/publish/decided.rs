@@ -44,8 +44,8 @@ pub struct Advice {
     pub desired: Result<Desired, Arc<str>>,
     /// Demand in replica equivalents, or why it is unknown.
     pub demand: Result<f64, Arc<str>>,
-    /// A replica moves from one pool to another: one will be removed soon.
-    pub moving: bool,
+    /// A removal is asked for and held back, or ends a move between pools that is under way.
+    pub removal_near: bool,
 }
 
 /// The last decision for each service.
@@ -139,7 +139,7 @@ mod tests {
     use crate::attribution::scene::{Scene, ago, key, now};
 
     fn advice(desired: Result<Desired, Arc<str>>) -> Advice {
-        Advice { inference_service: Some("llm".into()), desired, demand: Ok(1.25), moving: false }
+        Advice { inference_service: Some("llm".into()), desired, demand: Ok(1.25), removal_near: false }
     }
 
     fn decided(services: &[(&str, Advice)]) -> Decided {

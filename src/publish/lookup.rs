@@ -92,7 +92,7 @@ impl Snapshot {
     ) -> Reading {
         match service.families.get(&family) {
             Some(group) => self.still(of(group, statistic), now),
-            None if service.pods.ready == 0 => Err(Unknown::NoReadyPods),
+            None if service.pods.ready + service.pods.cut_off == 0 => Err(Unknown::NoReadyPods),
             None => Err(Unknown::Absent),
         }
     }

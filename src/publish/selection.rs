@@ -3,13 +3,19 @@
 //! The HPA fills in what is missing: 0 while the mean of the pods that it knows asks for more than the target, the target
 //! itself while it asks for less (kubernetes, `podautoscaler/replica_calculator.go`, `calcPlainMetricReplicas`). So an answer
 //! that leaves pods out may add replicas, and may remove them on the word of the others. That is fair where a pod is merely
-//! silent, as long as enough of them speak. It is not where a pod is known to be busy with nobody knows how much (R5): then
-//! the others may be answered only if they can do nothing but add.
+//! silent, as long as enough of them speak. It is not where a pod is busy with nobody knows how much, because it cannot be
+//! attributed (R5), or because it is out of sight with its whole site: then the others may be answered only if they can do
+//! nothing but add. Their pods are asked about when the query comes, and not when the snapshot was built: a value may have
+//! become too old since.
 
 use apiservice::{MetricValue, Selector};
 
 use super::{Snapshot, custom::Query};
-use crate::{attribution::highest_target, cluster::Pod, reading::Unknown};
+use crate::{
+    attribution::{Sight, highest_target},
+    cluster::Pod,
+    reading::Unknown,
+};
 
 impl Snapshot {
     /// `Err` with the reason if answering `known` alone could move an HPA the wrong way. `missing`: ready pods that should
@@ -19,8 +25,11 @@ impl Snapshot {
         query: Query<'_>,
         objects: &Selector,
         known: &[MetricValue],
-        missing: &[(&Pod, Unknown)],
+        mut missing: Vec<(&Pod, Unknown)>,
     ) -> Result<(), Unknown> {
+        let by_server = self.vocabulary.family(query.family).by_server;
+        let sight = Sight { view: &self.view, readings: &self.readings, by_server };
+        sight.mark(known.iter().map(|value| (query.namespace, &*value.object.name)), &mut missing);
         let (values, ready) = (known.len(), known.len() + missing.len());
         let failed = missing.iter().find(|(_, unknown)| unknown.forbids_removal());
         let Some((pod, unknown)) = failed.or(missing.first()) else { return Ok(()) };
@@ -51,3 +60,6 @@ fn is_above(known: &[MetricValue], target: f64) -> bool {
     let mean = sum.checked_div(known.len() as i128).unwrap_or(0);
     mean as f64 > (target * 1000.0).ceil()
 }
+
+#[cfg(test)]
+mod tests;

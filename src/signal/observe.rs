@@ -6,7 +6,8 @@
 //! - *not offered*: no exporter is configured; the model server was asked and has no such family; nothing tells where it
 //!   could be asked;
 //! - *unknown*: everything else. In particular, what other pods of the same service report is expected of each: they run
-//!   the same image.
+//!   the same image; and everything of a pod that was ready when its node was last heard of: it counts as ready, and for as
+//!   long as it is there nothing is removed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +18,7 @@ use jiff::Timestamp;
 
 use super::{Observation, Pod, PoolNodes, Room, Signal, Stage, Work, room::Nodes};
 use crate::{
-    attribution::{PodReading, Readings, knows},
+    attribution::{PodReading, Readings, cut_off, knows},
     cluster::{self, ObjectKey, Resources, Service, View},
     config,
     gpu::{FamilyId, Vocabulary},
@@ -101,9 +102,11 @@ impl<'a> Observer<'a> {
             roles: self.roles.each_ref().map(|families| families.iter().copied().find(reported)),
         };
         let working = ready.iter().map(|(pod, families)| (*pod, Stage::Ready, self.work(&offers, pod, *families)));
+        let cut_off = service.cut_off.iter().map(|pod| (&***pod, Stage::Ready, out_of_sight(pod)));
         let starting = service.starting.iter().map(|pod| (&***pod, Stage::Starting, Work::default()));
         let pending = service.pending.iter().map(|pod| (&***pod, Stage::Pending, Work::default()));
         let mut pods: Vec<Pod> = working
+            .chain(cut_off)
             .chain(starting)
             .chain(pending)
             .map(|(pod, stage, work)| {
@@ -168,6 +171,21 @@ impl<'a> Observer<'a> {
             Ok(measured) => Signal::Known { value: measured.value, at: measured.at },
             Err(unknown) => Signal::Unknown(unknown.to_string().into()),
         }
+    }
+}
+
+/// It may do as much as it did when it was ready, and nobody knows (R1, R9).
+fn out_of_sight(pod: &cluster::Pod) -> Work {
+    let why: Arc<str> = cut_off(pod).to_string().into();
+    let unknown = || Signal::Unknown(Arc::clone(&why));
+    Work {
+        utilization: unknown(),
+        running: unknown(),
+        waiting: unknown(),
+        kv_cache: unknown(),
+        prompt_tokens: unknown(),
+        generated_tokens: unknown(),
+        finished: unknown(),
     }
 }
 

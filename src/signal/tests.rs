@@ -227,6 +227,7 @@ fn nodes(mut scene: Scene, nodes: &[(&str, &str, u32)]) -> Scene {
             labels: [("pool".into(), (*pool).into())].into(),
             created: None,
             open: true,
+            lost: false,
             allocatable: gpus(*cards, 110),
         };
         scene.view.nodes.insert((*name).into(), Arc::new(node));
@@ -241,6 +242,21 @@ fn on(scene: Scene, pod: &str, node: &str) -> Scene {
 fn change_node(mut scene: Scene, name: &str, change: impl FnOnce(&mut Node)) -> Scene {
     change(Arc::make_mut(scene.view.nodes.get_mut(name).unwrap()));
     scene
+}
+
+#[test]
+fn r15_a_pod_that_was_ready_when_its_node_was_lost_counts_as_ready_and_as_unknown_whatever_its_exporter_says() {
+    let scene = scene().ready(&["llm-predictor-a", "llm-predictor-b"]);
+    let scene = scene.page(&["SM llm-predictor-a a#1 0", "SM llm-predictor-b b#1 5"]);
+    let scene = scene.change_pod("llm-predictor-a", |pod| pod.state = PodState::CutOff);
+    let observation = observe(&scene, &configured(), &[], now()).unwrap();
+    let [lost, seen] = &observation.pods[..] else { panic!("{observation:?}") };
+    assert_eq!(lost.stage, Stage::Ready);
+    assert!(matches!(&lost.work.utilization, Signal::Unknown(why) if why.contains("is not heard of")), "{lost:?}");
+    assert_eq!(seen.work.utilization.value(), Some(5.0));
+    let policy = crate::engine::Policy::default();
+    let (_, decision) = crate::engine::decide(crate::engine::State::default(), &observation, &policy, now());
+    assert_eq!(decision.down, crate::engine::Verdict::Unknown, "{}", decision.sentence());
 }
 
 fn room(scene: &Scene, pools: &[PoolNodes]) -> Vec<Room> {

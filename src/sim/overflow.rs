@@ -241,7 +241,9 @@ impl Director {
         let near = near::Known { view, vocabulary, readings: readings.services.get(&key), advice };
         let known = Known { readings, view, vocabulary, scrape: &self.adapter.scrape };
         let observation = Observer::new(known, self.clock.now()).observe(&key, &order.nodes(), None);
-        observation.map(|seen| release::costs(&seen.pods, near.removal_is_near(deployment))).unwrap_or_default()
+        let near = near.removal(deployment);
+        let standing = view.pods.values().filter_map(|pod| Some((Arc::clone(&pod.uid), pod.deletion_cost?))).collect();
+        observation.map(|seen| release::costs(&seen.pods, near, &standing)).unwrap_or_default()
     }
 
     /// Lets the HPA ask and follow. `unknown`: the engine says that something is.

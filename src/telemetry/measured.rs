@@ -9,7 +9,7 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metri
 
 use super::family;
 use crate::{
-    attribution::{Readings, Statistic},
+    attribution::{PodCounts, Readings, Statistic},
     clock::Clock,
     cluster::ObjectKey,
     gpu::Vocabulary,
@@ -82,9 +82,8 @@ pub fn encode_readings(
             labels.extend([("inferenceservice", Arc::clone(&isvc)), ("metric", Arc::clone(metric))]);
             labels
         };
-        for (state, count) in
-            [("ready", service.pods.ready), ("starting", service.pods.starting), ("pending", service.pods.pending)]
-        {
+        let PodCounts { ready, starting, pending, cut_off } = service.pods;
+        for (state, count) in [("ready", ready), ("starting", starting), ("pending", pending), ("cut_off", cut_off)] {
             let mut labels = object("deployment", key);
             labels.extend([("inferenceservice", Arc::clone(&isvc)), ("state", Arc::from(state))]);
             rows.service_pods.push((labels, count as f64));
@@ -126,7 +125,7 @@ pub fn encode_readings(
     family(encoder, gauge, "tidegate_service_unknown", help, services.unknown)?;
     let help = "Ready pods of a service without a reading";
     family(encoder, gauge, "tidegate_service_missing_pods", help, missing)?;
-    let help = "Pods of a service by state: ready, starting (scheduled, not ready) or pending (not scheduled)";
+    let help = "Pods of a service by state: ready, starting (scheduled, not ready), pending (not scheduled) or cut_off (ready when its node was last heard of)";
     family(encoder, gauge, "tidegate_service_pods", help, service_pods)?;
     let help = format!("What a pod reads over its cards, {UNIT}; absent while unknown");
     family(encoder, gauge, "tidegate_pod_reading", &help, pods.values)?;
@@ -190,6 +189,8 @@ fn reason(unknown: &Unknown) -> &'static str {
         Unknown::Blank { .. } => "blank",
         Unknown::PageIncomplete => "page_incomplete",
         Unknown::AttributionFailed { .. } => "attribution_failed",
+        Unknown::CutOff { .. } => "cut_off",
+        Unknown::PoolSilent { .. } => "pool_silent",
         Unknown::CardsMissing { .. } => "cards_missing",
         Unknown::BeforeStart => "before_start",
         Unknown::BeforeReady => "before_ready",

@@ -95,6 +95,7 @@ fn view() -> View {
                 labels: [].into(),
                 created: None,
                 open: true,
+                lost: false,
                 allocatable: Resources::default(),
             }),
         );

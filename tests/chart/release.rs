@@ -100,7 +100,9 @@ impl Stage {
 
 async fn set(plane: &ControlPlane) -> Result<(), String> {
     create(plane, include_str!("others_crds.yaml")).await?;
-    create(plane, include_str!("../scene/resourcepolicy_crd.yaml")).await?;
+    let policies = include_str!("../scene/resourcepolicy_crd.yaml");
+    create(plane, policies).await?;
+    create(plane, &policies.replace("scheduling.alibabacloud.com", "scheduling.sigs.x-k8s.io")).await?;
     create(plane, SCENE).await?;
     let status = json!({"status": {
         "phase": "Running", "podIP": "10.0.0.1",
@@ -111,6 +113,17 @@ async fn set(plane: &ControlPlane) -> Result<(), String> {
         .await
         .map(|_| ())
         .map_err(|error| error.to_string())
+}
+
+/// Where the adapter of a release listens on this machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// The metrics APIs.
+    pub api: u16,
+    /// `/metrics` and the probes.
+    pub telemetry: u16,
+    /// The webhook, if the release has one.
+    pub webhook: u16,
 }
 
 /// An installed release.
@@ -170,48 +183,18 @@ impl Release {
         fs::remove_file(values).map_err(|error| error.to_string()).and(outcome)
     }
 
-    /// There is no cluster network: an external name on this machine stands in for the Service's pods.
+    fn ports(&self) -> Ports {
+        Ports { api: self.port, telemetry: self.telemetry, webhook: self.webhook }
+    }
+
+    /// Leads the Service to the adapter that runs here.
     pub async fn lead_to_this_machine(&self) {
-        let plane = self.stage.plane;
-        let port = self.port;
-        let service = json!({"spec": {
-            "type": "ExternalName", "externalName": "localhost", "clusterIP": null, "clusterIPs": null,
-        }});
-        let patch = ["patch", "service", RELEASE, "--namespace", RELEASE, "--type=merge", "-p", &service.to_string()];
-        kubectl(plane, &patch).await.unwrap();
-        let webhooks = ["get", "mutatingwebhookconfigurations", "-l", "app.kubernetes.io/name=tidegate", "-o", "name"];
-        for name in kubectl(plane, &webhooks).await.unwrap().lines() {
-            let patch =
-                json!([{"op": "replace", "path": "/webhooks/0/clientConfig/service/port", "value": self.webhook}]);
-            kubectl(plane, &["patch", name, "--type=json", "-p", &patch.to_string()]).await.unwrap();
-        }
-        let port = json!({"spec": {"service": {"port": port}}}).to_string();
-        let names =
-            kubectl(plane, &["get", "apiservices", "-l", "app.kubernetes.io/name=tidegate", "-o", "name"]).await;
-        for name in names.unwrap().lines() {
-            kubectl(plane, &["patch", name, "--type=merge", "-p", &port]).await.unwrap();
-        }
+        lead_to_this_machine(self.stage.plane, self.ports()).await;
     }
 
     /// Starts the adapter with the configuration that the release's ConfigMap holds now.
     pub async fn start(&mut self, name: &str) {
-        let maps: Api<ConfigMap> = Api::namespaced(self.stage.client.clone(), RELEASE);
-        let config = maps.get(RELEASE).await.unwrap().data.unwrap().remove("tidegate.yaml").unwrap();
-        // Other tests of this machine may listen there.
-        let config = config.replace("0.0.0.0:9443", &format!("127.0.0.1:{}", self.webhook));
-        // In the folder that goes with the API server.
-        let path = self.stage.plane.folder().join(format!("{name}-config.yaml"));
-        fs::write(&path, config).unwrap();
-        let arguments = [
-            "adapter".to_owned(),
-            format!("--config={}", path.display()),
-            format!("--kubeconfig={}", self.kubeconfig.display()),
-            format!("--listen=127.0.0.1:{}", self.port),
-            format!("--metrics-listen=127.0.0.1:{}", self.telemetry),
-            "--log=info,tidegate=debug".to_owned(),
-        ];
-        let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
-        self.process = Some(Part::start(name, self.stage.plane.folder(), program, &arguments).unwrap());
+        self.process = Some(start(self.stage.plane, name, &self.kubeconfig, self.ports()).await);
     }
 
     /// `kill -9`.
@@ -281,6 +264,47 @@ impl Release {
             kubectl(self.stage.plane, &["get", "customresourcedefinitions", "-l", &selector, "-o", "name"]).await;
         assert!(kept.unwrap().contains("scalingpolicies.tidegate.dev"));
     }
+}
+
+/// There is no cluster network: an external name on this machine stands in for the pods of the release's Service.
+pub async fn lead_to_this_machine(plane: &ControlPlane, ports: Ports) {
+    let service = json!({"spec": {
+        "type": "ExternalName", "externalName": "localhost", "clusterIP": null, "clusterIPs": null,
+    }});
+    let patch = ["patch", "service", RELEASE, "--namespace", RELEASE, "--type=merge", "-p", &service.to_string()];
+    kubectl(plane, &patch).await.unwrap();
+    let webhooks = ["get", "mutatingwebhookconfigurations", "-l", "app.kubernetes.io/name=tidegate", "-o", "name"];
+    for name in kubectl(plane, &webhooks).await.unwrap().lines() {
+        let patch = json!([{"op": "replace", "path": "/webhooks/0/clientConfig/service/port", "value": ports.webhook}]);
+        kubectl(plane, &["patch", name, "--type=json", "-p", &patch.to_string()]).await.unwrap();
+    }
+    let port = json!({"spec": {"service": {"port": ports.api}}}).to_string();
+    let names = kubectl(plane, &["get", "apiservices", "-l", "app.kubernetes.io/name=tidegate", "-o", "name"]).await;
+    for name in names.unwrap().lines() {
+        kubectl(plane, &["patch", name, "--type=merge", "-p", &port]).await.unwrap();
+    }
+}
+
+/// What the release's pods would run: the adapter with the configuration that its ConfigMap holds now, on this machine.
+pub async fn start(plane: &ControlPlane, name: &str, kubeconfig: &Path, ports: Ports) -> Part {
+    let Ports { api, telemetry, webhook } = ports;
+    let maps: Api<ConfigMap> = Api::namespaced(plane.client().await.unwrap(), RELEASE);
+    let config = maps.get(RELEASE).await.unwrap().data.unwrap().remove("tidegate.yaml").unwrap();
+    // Other tests of this machine may listen there.
+    let config = config.replace("0.0.0.0:9443", &format!("127.0.0.1:{webhook}"));
+    // In the folder that goes with the API server.
+    let path = plane.folder().join(format!("{name}-config.yaml"));
+    fs::write(&path, config).unwrap();
+    let arguments = [
+        "adapter".to_owned(),
+        format!("--config={}", path.display()),
+        format!("--kubeconfig={}", kubeconfig.display()),
+        format!("--listen=127.0.0.1:{api}"),
+        format!("--metrics-listen=127.0.0.1:{telemetry}"),
+        "--log=info,tidegate=debug".to_owned(),
+    ];
+    let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
+    Part::start(name, plane.folder(), program, &arguments).unwrap()
 }
 
 impl Drop for Release {

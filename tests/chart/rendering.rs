@@ -178,7 +178,8 @@ fn the_adapter_looks_for_the_agent_where_the_chart_puts_it() {
 fn the_webhook_is_registered_at_the_adapters_own_port_and_never_keeps_a_pod_from_being_made() {
     for (name, values) in VALUES {
         let objects = objects(&render(values).unwrap());
-        let config = in_force(only(&objects, "ConfigMap")["data"]["tidegate.yaml"].as_str().unwrap_or("{}"));
+        let configuration = objects.iter().find_map(|object| object["data"]["tidegate.yaml"].as_str());
+        let config = in_force(configuration.unwrap());
         let listens = &config.as_ref().unwrap_or_else(|error| panic!("{name}: {error}"))["burst"];
         let registered: Vec<_> =
             objects.iter().filter(|object| object["kind"] == "MutatingWebhookConfiguration").collect();

@@ -41,6 +41,8 @@ pub struct ControlPlane {
 enum Extent {
     /// Everything that moves pods.
     Whole,
+    /// The same with nothing of ours and nobody else's definitions but KServe's: a cluster as a new user has it.
+    Untouched,
     /// etcd and kube-apiserver, with an audit log: nothing happens but what a test does.
     ApiServer,
 }
@@ -58,14 +60,21 @@ pub fn api_server() -> &'static ControlPlane {
     get(&ALONE, Extent::ApiServer)
 }
 
+/// A cluster as a new user has it, for one test alone: it goes with what is returned.
+pub fn untouched() -> ControlPlane {
+    start_apart(Extent::Untouched).unwrap_or_else(|error| panic!("there is no control plane to test on: {error}"))
+}
+
 fn get(cell: &'static OnceLock<Result<ControlPlane, String>>, extent: Extent) -> &'static ControlPlane {
-    let outcome = cell.get_or_init(|| {
-        // kube and reqwest are told once which provider of cryptography they use.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        // On a thread of its own: the caller may be inside a runtime, and the starting needs one to itself.
-        std::thread::spawn(move || start(extent)).join().unwrap_or_else(|_| Err("starting it panicked".into()))
-    });
+    let outcome = cell.get_or_init(|| start_apart(extent));
     outcome.as_ref().unwrap_or_else(|error| panic!("there is no control plane to test on: {error}"))
+}
+
+/// On a thread of its own: the caller may be inside a runtime, and the starting needs one to itself.
+fn start_apart(extent: Extent) -> Result<ControlPlane, String> {
+    // kube and reqwest are told once which provider of cryptography they use.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    std::thread::spawn(move || start(extent)).join().unwrap_or_else(|_| Err("starting it panicked".into()))
 }
 
 fn start(extent: Extent) -> Result<ControlPlane, String> {
@@ -82,7 +91,11 @@ fn start(extent: Extent) -> Result<ControlPlane, String> {
 
 impl ControlPlane {
     async fn start(extent: Extent, attempt: usize) -> Result<Self, String> {
-        let name = if extent == Extent::Whole { "whole" } else { "api-server" };
+        let name = match extent {
+            Extent::Whole => "whole",
+            Extent::Untouched => "untouched",
+            Extent::ApiServer => "api-server",
+        };
         let scratch = Scratch::new(&format!("{}-{name}-{attempt}", std::process::id()))?;
         let folder = scratch.path.clone();
         let [etcd, etcd_peer, api, controllers, scheduler] = free_ports();
@@ -113,9 +126,11 @@ impl ControlPlane {
         if extent == Extent::ApiServer {
             return Ok(plane);
         }
-        // Before the controllers: they look but twice a minute for kinds that they did not find.
-        kubectl::create(&plane, include_str!("../../deploy/crds/scalingpolicy.yaml")).await?;
-        kubectl::create(&plane, include_str!("fleet_crd.yaml")).await?;
+        if extent == Extent::Whole {
+            // Before the controllers: they look but twice a minute for kinds that they did not find.
+            kubectl::create(&plane, include_str!("../../deploy/crds/scalingpolicy.yaml")).await?;
+            kubectl::create(&plane, include_str!("fleet_crd.yaml")).await?;
+        }
         plane.run("kube-controller-manager", &parts::kube_controller_manager(&folder, ports))?;
         plane.run("kube-scheduler", &parts::kube_scheduler(&folder, ports))?;
         plane.run("kwok", &parts::kwok(&folder))?;

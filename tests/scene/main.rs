@@ -22,14 +22,27 @@ mod cluster {
     pub mod workload;
 }
 
+mod chart;
+mod course;
 mod drift_home;
 mod fleet;
 mod gateway;
 mod karpenter;
 mod kserve;
+mod ledger;
+mod link_loss;
 mod load;
+mod mistake;
+mod node_loss;
+mod prometheus;
+mod quota;
 mod record;
 mod release;
+mod release_order;
+mod rollout;
+mod service;
+mod site;
 mod stage;
 mod there_and_back;
 mod told;
+mod way;

@@ -1,19 +1,31 @@
 //! What happened in one service of the scene, as JSON and as a picture that is read at a glance.
 
-use std::{fmt::Write as _, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc, time::Duration};
 
+use futures::StreamExt;
+use kube::{
+    Api, Client,
+    runtime::{WatchStreamExt, watcher},
+};
 use parking_lot::Mutex;
 use serde::Serialize;
+use tidegate::policy::{ScalingPolicy, ScalingPolicyStatus};
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
-    cluster::{process::target, timeline::Timeline},
+    chart,
+    cluster::{
+        process::target,
+        timeline::{Moment, Timeline},
+    },
     fleet::{Fleet, ONPREM, Picture},
     karpenter::CLOUD,
+    ledger::Ledger,
+    stage::Stage,
 };
 
 /// How often the picture is taken.
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(250);
 
 /// One moment.
 #[derive(Debug, Clone, Serialize)]
@@ -25,6 +37,8 @@ pub struct Sample {
     pub requests: usize,
     /// Mean utilization over ready replicas, percent; `null` without one.
     pub utilization: Option<f64>,
+    /// Replicas that are asked for: the Deployment's own number.
+    pub asked: usize,
     /// Ready replicas on premises.
     pub onprem: usize,
     /// Ready replicas in the cloud.
@@ -33,17 +47,35 @@ pub struct Sample {
     pub starting: usize,
     /// Replicas without a node.
     pub pending: usize,
-    /// Nodes on premises.
+    /// Nodes on premises that this service uses.
     pub onprem_nodes: usize,
-    /// Nodes in the cloud.
+    /// Nodes in the cloud that this service uses, or has used and that are still there.
     pub cloud_nodes: usize,
 }
 
-/// Something that was decided.
+/// What an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Something that happened.
+    Fact,
+    /// Another number of replicas is asked for.
+    Move,
+    /// A number of replicas that was decided.
+    Decision,
+    /// The same number as before, for another reason.
+    Reason,
+}
+
+/// Something that happened or was decided.
 #[derive(Debug, Clone, Serialize)]
 pub struct Event {
     /// Seconds since the record began.
     pub seconds: f64,
+    /// Which.
+    pub kind: Kind,
+    /// Replicas, where it is about their number.
+    pub replicas: Option<u32>,
     /// In words.
     pub what: String,
 }
@@ -51,48 +83,59 @@ pub struct Event {
 /// A running record of one namespace.
 pub struct Record {
     name: String,
+    title: String,
     started: Instant,
     samples: Arc<Mutex<Vec<Sample>>>,
-    events: Mutex<Vec<Event>>,
+    events: Arc<Mutex<Vec<Event>>>,
     timeline: Timeline,
-    task: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
-fn sample(picture: &Picture, namespace: &str, seconds: f64) -> Sample {
+fn sample(picture: &Picture, ledger: &Ledger, namespace: &str, seconds: f64) -> Sample {
     let doing: Vec<_> = picture.of(namespace).filter_map(|pod| pod.doing).collect();
     let mean = doing.iter().map(|doing| doing.utilization).sum::<f64>() / doing.len() as f64;
+    let nodes = |pool: &str| {
+        let used = ledger.replicas(namespace, pool);
+        let standing = used.iter().filter(|(_, machine)| machine.gone.is_none());
+        standing.filter_map(|(replica, _)| Some(&replica.bound.as_ref()?.0)).collect::<BTreeSet<_>>().len()
+    };
     Sample {
-        seconds: (seconds * 10.0).round() / 10.0,
+        seconds: (seconds * 100.0).round() / 100.0,
         requests: doing.iter().map(|doing| doing.running + doing.waiting).sum(),
         utilization: (!doing.is_empty()).then(|| (mean * 10.0).round() / 10.0),
+        asked: 0, // known by the timeline
         onprem: picture.ready(namespace, ONPREM),
         cloud: picture.ready(namespace, CLOUD),
         starting: picture.of(namespace).filter(|pod| !pod.ready && pod.pool.is_some()).count(),
         pending: picture.of(namespace).filter(|pod| !pod.ready && pod.pool.is_none()).count(),
-        onprem_nodes: picture.machines(ONPREM),
-        cloud_nodes: picture.machines(CLOUD),
+        onprem_nodes: nodes(ONPREM),
+        cloud_nodes: nodes(CLOUD),
     }
 }
 
 impl Record {
     /// Begins. `timeline` adds what was asked for.
-    pub fn begin(name: &str, fleet: &Arc<Fleet>, namespace: &str, timeline: Timeline) -> Self {
+    pub fn begin(name: &str, title: &str, stage: &Stage, namespace: &str, timeline: Timeline) -> Self {
         let started = Instant::now();
         let samples = Arc::new(Mutex::new(Vec::new()));
-        let (fleet, namespace, into) = (Arc::clone(fleet), namespace.to_owned(), Arc::clone(&samples));
-        let task = tokio::spawn(async move {
-            loop {
-                let seconds = started.elapsed().as_secs_f64();
-                into.lock().push(sample(&fleet.picture(), &namespace, seconds));
-                tokio::time::sleep(INTERVAL).await;
-            }
-        });
-        Self { name: name.into(), started, samples, events: Mutex::default(), timeline, task }
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let looking = look(
+            Arc::clone(&stage.fleet),
+            Arc::clone(&stage.ledger),
+            namespace.to_owned(),
+            started,
+            Arc::clone(&samples),
+        );
+        let listening = listen(stage.client.clone(), namespace.to_owned(), started, Arc::clone(&events));
+        let tasks = [tokio::spawn(looking), tokio::spawn(listening)];
+        Self { name: name.into(), title: title.into(), started, samples, events, timeline, tasks }
     }
 
-    /// Notes an event.
-    pub fn note(&self, what: impl Into<String>) {
-        self.events.lock().push(Event { seconds: self.seconds(), what: what.into() });
+    /// Notes an event, and says when it was.
+    pub fn note(&self, what: impl Into<String>) -> f64 {
+        let seconds = self.seconds();
+        self.events.lock().push(Event { seconds, kind: Kind::Fact, replicas: None, what: what.into() });
+        seconds
     }
 
     /// Seconds since it began.
@@ -100,9 +143,23 @@ impl Record {
         self.started.elapsed().as_secs_f64()
     }
 
+    /// Seconds from the beginning to then.
+    pub fn when(&self, then: Instant) -> f64 {
+        then.saturating_duration_since(self.started).as_secs_f64()
+    }
+
     /// All samples so far.
     pub fn samples(&self) -> Vec<Sample> {
-        self.samples.lock().clone()
+        let moments = self.timeline.moments();
+        let asked = |seconds: f64| {
+            let last = moments.iter().rev().find(|moment| moment.at.as_secs_f64() <= seconds);
+            last.map_or(0, |moment| usize::try_from(moment.replicas).unwrap_or(0))
+        };
+        let mut samples = self.samples.lock().clone();
+        for sample in &mut samples {
+            sample.asked = asked(sample.seconds);
+        }
+        samples
     }
 
     /// The Deployment and its HPA.
@@ -110,145 +167,79 @@ impl Record {
         &self.timeline
     }
 
-    /// Writes `NAME.json` and `NAME.svg` below the target folder, and says where.
-    pub fn write(&self) -> Result<PathBuf, String> {
-        let folder = target().join("scene");
-        let samples = self.samples();
+    /// All events so far, by time.
+    pub fn events(&self) -> Vec<Event> {
         let mut events = self.events.lock().clone();
-        let mut before = None;
-        for moment in self.timeline.moments().iter() {
-            if before != Some(moment.replicas) {
-                let what = format!("{} replicas are asked for", moment.replicas);
-                events.push(Event { seconds: moment.at.as_secs_f64(), what });
-                before = Some(moment.replicas);
+        let mut before: Option<i32> = None;
+        for Moment { at, replicas, value, .. } in self.timeline.moments().iter() {
+            if before.replace(*replicas).is_some_and(|before| before != *replicas) {
+                let read = value.as_ref().map_or_else(String::new, |value| format!(" (the HPA has read {value} %)"));
+                let what = format!("{replicas} replicas are asked for{read}");
+                let replicas = u32::try_from(*replicas).ok();
+                events.push(Event { seconds: at.as_secs_f64(), kind: Kind::Move, replicas, what });
             }
         }
         events.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-        let json = serde_json::json!({"scene": self.name, "samples": samples, "events": events});
-        let write = |extension: &str, text: String| {
-            let file = folder.join(format!("{}.{extension}", self.name));
-            fs::create_dir_all(&folder)
-                .and_then(|()| fs::write(&file, text))
-                .map_err(|error| format!("{}: {error}", file.display()))?;
-            Ok::<_, String>(file)
-        };
-        write("json", json.to_string())?;
-        write("svg", svg(&self.name, &samples, &events))
+        events
     }
+
+    /// Writes `NAME.json` and `NAME.svg` below the target folder, and says where. `outcome`: what came of it, in a line.
+    pub fn write(&self, outcome: &str) -> Result<PathBuf, String> {
+        let (samples, events) = (self.samples(), self.events());
+        let json = serde_json::json!({
+            "scene": self.name, "title": self.title, "outcome": outcome, "samples": samples, "events": events,
+        });
+        write(&format!("{}.json", self.name), &json.to_string())?;
+        write(&format!("{}.svg", self.name), &chart::svg([&self.title, outcome], &samples, &events))
+    }
+}
+
+/// Writes a file of results, `target/scene/NAME`.
+pub fn write(name: &str, text: &str) -> Result<PathBuf, String> {
+    let file = target().join("scene").join(name);
+    fs::create_dir_all(target().join("scene"))
+        .and_then(|()| fs::write(&file, text))
+        .map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(file)
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
-const WIDTH: f64 = 960.0;
-const LEFT: f64 = 110.0;
-const LANE: f64 = 110.0;
-const GAP: f64 = 34.0;
-const COLORS: [(&str, &str); 4] =
-    [("on premises", "#2a78d6"), ("cloud", "#e8710a"), ("starting", "#8fb8de"), ("pending", "#c9c9c9")];
-
-/// One of the stacked numbers of a lane.
-type Part = fn(&Sample) -> usize;
-
-/// Four lanes over one axis of time: requests, utilization, replicas by where they are, nodes; decisions as marks.
-fn svg(name: &str, samples: &[Sample], events: &[Event]) -> String {
-    let end = samples.last().map_or(1.0, |sample| sample.seconds.max(1.0));
-    let x = |seconds: f64| LEFT + seconds / end * (WIDTH - LEFT - 20.0);
-    let top = |lane: usize| 70.0 + lane as f64 * (LANE + GAP);
-    let mut out = String::new();
-    let height = top(4) + 14.0 * events.len() as f64 + 30.0;
-    let _ = write!(
-        out,
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0}" font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/><text x="20" y="26" font-size="16">{name}</text>"##
-    );
-    let mut key = LEFT;
-    for (label, color) in COLORS {
-        let _ = write!(
-            out,
-            r#"<rect x="{key}" y="38" width="10" height="10" fill="{color}"/><text x="{}" y="47">{label}</text>"#,
-            key + 14.0
-        );
-        key += 110.0;
-    }
-    let most = |value: &dyn Fn(&Sample) -> f64| samples.iter().map(value).fold(1.0, f64::max);
-    let requests = |sample: &Sample| sample.requests as f64;
-    lane(&mut out, top(0), "requests", most(&requests));
-    line(&mut out, samples, &x, top(0), most(&requests), &|sample| Some(requests(sample)));
-    lane(&mut out, top(1), "utilization %", 100.0);
-    let target = top(1) + LANE / 2.0;
-    let _ = write!(out, r##"<path d="M{LEFT} {target}H{}" stroke="#999" stroke-dasharray="4 4"/>"##, WIDTH - 20.0);
-    line(&mut out, samples, &x, top(1), 100.0, &|sample| sample.utilization);
-    let stacks: [(usize, &str, [Part; 4]); 2] = [
-        (2, "replicas", [|s| s.onprem, |s| s.cloud, |s| s.starting, |s| s.pending]),
-        (3, "nodes", [|s| s.onprem_nodes, |s| s.cloud_nodes, |_| 0, |_| 0]),
-    ];
-    for (at, label, parts) in stacks {
-        let total = |sample: &Sample| parts.iter().map(|part| part(sample)).sum::<usize>() as f64;
-        let highest = most(&total);
-        lane(&mut out, top(at), label, highest);
-        for pair in samples.windows(2) {
-            let mut base = 0.0;
-            for (part, (_, color)) in parts.iter().zip(COLORS) {
-                let size = part(&pair[0]) as f64;
-                if size > 0.0 {
-                    let (left, width) = (x(pair[0].seconds), x(pair[1].seconds) - x(pair[0].seconds) + 0.3);
-                    let y = top(at) + LANE * (1.0 - (base + size) / highest);
-                    let _ = write!(
-                        out,
-                        r#"<rect x="{left:.1}" y="{y:.1}" width="{width:.1}" height="{:.1}" fill="{color}"/>"#,
-                        LANE * size / highest
-                    );
-                }
-                base += size;
-            }
-        }
-    }
-    for (n, Event { seconds, what }) in events.iter().enumerate() {
-        let (at, y) = (x(*seconds), top(4) + 14.0 * n as f64);
-        let _ = write!(
-            out,
-            r##"<path d="M{at:.1} 60V{:.0}" stroke="#444" stroke-width=".5" stroke-dasharray="2 3"/><text x="20" y="{y:.0}">{seconds:6.1} s  {what}</text>"##,
-            top(3) + LANE
-        );
-    }
-    out.push_str("</svg>\n");
-    out
-}
-
-fn lane(out: &mut String, top: f64, label: &str, most: f64) {
-    let bottom = top + LANE;
-    let _ = write!(
-        out,
-        r##"<path d="M{LEFT} {top}V{bottom}H{}" fill="none" stroke="#bbb"/><text x="20" y="{:.0}">{label}</text><text x="{}" y="{:.0}" text-anchor="end">{most:.0}</text>"##,
-        WIDTH - 20.0,
-        top + LANE / 2.0,
-        LEFT - 6.0,
-        top + 10.0
-    );
-}
-
-/// A line that is broken where there is no value.
-fn line(
-    out: &mut String,
-    samples: &[Sample],
-    x: &impl Fn(f64) -> f64,
-    top: f64,
-    most: f64,
-    value: &dyn Fn(&Sample) -> Option<f64>,
+async fn look(
+    fleet: Arc<Fleet>,
+    ledger: Arc<Ledger>,
+    namespace: String,
+    started: Instant,
+    into: Arc<Mutex<Vec<Sample>>>,
 ) {
-    let mut path = String::new();
-    let mut pen = 'M';
-    for sample in samples {
-        match value(sample) {
-            Some(value) => {
-                let _ = write!(path, "{pen}{:.1} {:.1}", x(sample.seconds), top + LANE * (1.0 - value / most));
-                pen = 'L';
-            }
-            None => pen = 'M',
+    loop {
+        let seconds = started.elapsed().as_secs_f64();
+        into.lock().push(sample(&fleet.picture(), &ledger, &namespace, seconds));
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Notes what the status of the namespace's ScalingPolicy says, whenever number or reason change.
+async fn listen(client: Client, namespace: String, started: Instant, into: Arc<Mutex<Vec<Event>>>) {
+    let policies = watcher(Api::<ScalingPolicy>::namespaced(client, &namespace), watcher::Config::default());
+    let mut policies = policies.default_backoff().applied_objects().boxed();
+    let mut before = None;
+    while let Some(policy) = policies.next().await {
+        let Ok(Some(status)) = policy.map(|policy| policy.status) else { continue };
+        let ScalingPolicyStatus { desired_replicas, reason, message, .. } = status;
+        let number = before.as_ref().map(|(desired, _)| desired) != Some(&desired_replicas);
+        let now = (desired_replicas, reason);
+        if before.as_ref() != Some(&now) {
+            let kind = if number { Kind::Decision } else { Kind::Reason };
+            let word = now.1.as_deref().unwrap_or("");
+            let what = format!("{word}: {}", message.unwrap_or_default());
+            let seconds = started.elapsed().as_secs_f64();
+            into.lock().push(Event { seconds, kind, replicas: now.0, what });
+            before = Some(now);
         }
     }
-    let _ = write!(out, r##"<path d="{path}" fill="none" stroke="#333" stroke-width="1.5"/>"##);
 }

@@ -18,6 +18,7 @@ use super::{
     fleet::{Fleet, ONPREM},
     karpenter::{self, CLOUD, POOL},
     kserve,
+    ledger::Ledger,
 };
 
 /// GPUs that the cloud gives at most.
@@ -45,7 +46,9 @@ pub struct Stage {
     pub client: Client,
     /// GPUs, exporters, gateway.
     pub fleet: Arc<Fleet>,
-    _adapter: adapter::Running,
+    /// When pods and nodes came and went.
+    pub ledger: Arc<Ledger>,
+    adapter: adapter::Running,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -83,7 +86,13 @@ impl Stage {
                 create(plane, &webhook).await.unwrap_or_else(|error| panic!("{error}"));
             })
             .await;
-        Self { plane, client, fleet: Arc::new(fleet), _adapter: adapter, _turn: turn }
+        let ledger = Arc::new(Ledger::follow(&client));
+        Self { plane, client, fleet: Arc::new(fleet), ledger, adapter, _turn: turn }
+    }
+
+    /// The adapter that all scenes share.
+    pub fn adapter(&self) -> &'static adapter::Adapter {
+        self.adapter.adapter
     }
 
     /// What `arena serve kserve` creates for the seed's command, in this namespace; KServe does the rest.
@@ -120,7 +129,12 @@ impl Stage {
 
     /// The Deployment that KServe makes, and arena's HPA, from now on.
     pub fn timeline(&self, namespace: &Namespace) -> Timeline {
-        Timeline::watch(&self.client, &namespace.name, DEPLOYMENT, AUTOSCALER)
+        self.timeline_with(namespace, AUTOSCALER)
+    }
+
+    /// As [`timeline`](Self::timeline), with the HPA of that name.
+    pub fn timeline_with(&self, namespace: &Namespace, autoscaler: &str) -> Timeline {
+        Timeline::watch(&self.client, &namespace.name, DEPLOYMENT, autoscaler)
     }
 }
 

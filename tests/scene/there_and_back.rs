@@ -1,66 +1,76 @@
-//! The seed's command, its load, and the way back that the seed leaves out.
+//! The seed's command, its load, and the way back that the seed leaves out: with arena's HPA, and with a ScalingPolicy in its
+//! place.
 
-use std::time::Duration;
+use futures::future::join_all;
 
 use super::{
-    cluster::namespace::Namespace,
-    fleet::{ONPREM, SERVICE},
-    gateway::Gateway,
+    course::{Course, play},
+    fleet::ONPREM,
     karpenter::CLOUD,
-    load,
-    record::Record,
+    prometheus::Prometheus,
     stage::Stage,
+    way::Way,
 };
 
-/// The seed's load lasts two minutes; three replicas are there after a third of that.
-const LOAD: Duration = Duration::from_secs(45);
+/// One service each, side by side.
+const WAYS: [Way; 3] = [Way::Plain, Way::Advise, Way::Act];
+/// How far the counted GPU seconds of a replica may be from what the API server's events say: the counter moves with the
+/// ticks (0.5 s here), and notices both ends of a replica's life late by one of them, or a few where the machine is busy.
+const SECONDS_OF_A_REPLICA: f64 = 2.0;
+/// Longest time without a sample for a Prometheus that asks each second.
+const GAP_SECONDS: f64 = 5.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_seeds_load_bursts_from_one_gpu_on_premises_to_two_cloud_nodes_and_the_cloud_is_given_back() {
-    let stage = Stage::take(1).await;
-    let namespace = Namespace::new("burst").await;
-    let name = namespace.name.as_str();
-    stage.opt_in(&namespace).await.unwrap();
-    stage.order(&namespace, "isvc.qwen-chat-predictor").await.unwrap();
-    stage.serve(&namespace).await.unwrap();
-    let record = Record::begin("there_and_back", &stage.fleet, name, stage.timeline(&namespace));
-    let start = stage.fleet.until("one replica on premises", |now| now.ready(name, ONPREM) == 1).await.unwrap();
-    assert_eq!(start.machines(CLOUD), 0, "the cloud pool is empty at first");
-    let home = start.of(name).next().map(|pod| pod.uid.clone()).unwrap();
-
-    record.note("hey starts");
-    let hey = load::hey(stage.plane.folder(), stage.fleet.gateway(), &Gateway::host(name, SERVICE), LOAD).unwrap();
-    stage
-        .fleet
-        .until("two pending replicas", |now| now.of(name).filter(|pod| pod.pool.is_none()).count() > 0)
-        .await
-        .unwrap();
-    record.note("replicas find no GPU on premises");
-    stage.fleet.until("two cloud nodes", |now| now.machines(CLOUD) == 2).await.unwrap();
-    record.note("two cloud nodes are there");
-    stage
-        .fleet
-        .until("three ready replicas", |now| now.ready(name, ONPREM) == 1 && now.ready(name, CLOUD) == 2)
-        .await
-        .unwrap();
-    record.note("three replicas serve");
-    let (answered, failed) = hey.outcome().await.unwrap();
-    record.note(format!("hey ends: {answered} requests answered"));
-    assert!(answered > 0 && failed.is_empty(), "{answered} answered, failed: {failed:?}");
-
-    let back = stage.fleet.until("one replica", |now| now.of(name).count() == 1).await.unwrap();
-    let left = back.of(name).next().unwrap();
-    record.note(format!("one replica is left: {}", left.pool.as_deref().unwrap_or("nowhere")));
+    let stage = Stage::take(WAYS.len()).await;
+    let prometheus = Prometheus::watching(stage.plane, stage.adapter().telemetry).await.unwrap();
+    assert_eq!(stage.fleet.picture().machines(CLOUD), 0, "the cloud pool is empty at first");
+    let courses = join_all(WAYS.map(|way| play(&stage, way, way.name()))).await;
+    let courses =
+        WAYS.iter().zip(courses).map(|(way, course)| course.unwrap_or_else(|error| panic!("{way:?}: {error}")));
+    let courses: Vec<Course> = courses.collect();
+    for course in &courses {
+        eprintln!("{course:#?}");
+    }
     stage.fleet.until("the cloud nodes to go", |now| now.machines(CLOUD) == 0).await.unwrap();
-    record.note("the cloud nodes are gone");
-    let file = record.write().unwrap();
-    eprintln!("the scene: {}", file.display());
-    assert_eq!(
-        (left.pool.as_deref(), left.uid.as_str()),
-        (Some(ONPREM), home.as_str()),
-        "the on-premises replica stays"
-    );
-    let steps = record.timeline().steps();
-    assert_eq!(steps.iter().max(), Some(&3), "{steps:?}");
-    namespace.finish().await;
+    for Course { way, steps, waited, kept_home, cloud_replicas, .. } in &courses {
+        assert!(*kept_home, "{way:?}: the on-premises replica stays");
+        assert_eq!((steps.iter().max(), *cloud_replicas), (Some(&3), 2), "{way:?}: {steps:?}");
+        if way.has_policy() {
+            // R14: while the second was on its way it counted, and nobody was asked for that had to go again.
+            let turns = steps.windows(3).filter(|three| (three[1] > three[0]) != (three[2] > three[1])).count();
+            assert!(*waited && turns == 1, "{way:?} rises once and falls once: {steps:?}");
+        }
+    }
+    watched(&prometheus, &courses).await.unwrap();
+}
+
+/// R20: what Prometheus has recorded of the burst, and that it has recorded all of it.
+async fn watched(prometheus: &Prometheus, courses: &[Course]) -> Result<(), String> {
+    let up = prometheus.range("up{job='tidegate'}[1h]").await?;
+    let [up] = &up[..] else { return Err(format!("one target is expected: {up:?}")) };
+    let gap = up.windows(2).map(|pair| pair[1].0 - pair[0].0).fold(0.0, f64::max);
+    assert!(up.iter().all(|(_, up)| *up > 0.0) && gap < GAP_SECONDS, "no gap is longer than {gap} s: {up:?}");
+    for Course { way, cloud_replicas, held_seconds, node_seconds, .. } in courses.iter().filter(|c| c.way.has_policy())
+    {
+        let of = |metric: &str, pool: &str| {
+            let namespace = way.name();
+            format!(
+                "max_over_time({metric}{{namespace='{namespace}',deployment='qwen-chat-predictor',pool='{pool}'}}[1h])"
+            )
+        };
+        let most = [
+            prometheus.value(&of("tidegate_ready_replicas", ONPREM)).await?,
+            prometheus.value(&of("tidegate_ready_replicas", CLOUD)).await?,
+        ];
+        assert_eq!(most.map(|most| most as u32), [1, 2], "{way:?}: ready replicas on premises and in the cloud");
+        let counted = prometheus.value(&of("tidegate_gpu_seconds_total", CLOUD)).await?;
+        let tolerance = SECONDS_OF_A_REPLICA * *cloud_replicas as f64;
+        eprintln!(
+            "{way:?}: {counted:.1} cloud GPU seconds counted, {held_seconds:.1} held by the API server's events, nodes there for {node_seconds:.1}"
+        );
+        assert!((counted - held_seconds).abs() < tolerance, "{way:?}: {counted} counted, {held_seconds} held");
+        assert!(node_seconds > held_seconds, "{way:?}: a node is there before its pod and after: {node_seconds} s");
+    }
+    Ok(())
 }

@@ -92,7 +92,7 @@ impl SharedCertificate {
     /// What the Secret holds, made or renewed if that is due. A Secret that was deleted comes back with `known`.
     pub async fn current(&self, known: Option<&SelfMade>, now: Timestamp) -> Result<SelfMade, TlsError> {
         for _ in 0..MAX_CONFLICTS {
-            let found = self.api.get_opt(&self.secret).await.map_err(|error| self.failed(error))?;
+            let found = self.api.get_opt(&self.secret).await.map_err(|error| self.refused(error))?;
             let held = found.as_ref().map(|object| self.read(object)).transpose()?.flatten();
             let wanted = match &held {
                 Some(held) => held.renewed(&self.service, now)?,
@@ -108,7 +108,7 @@ impl SharedCertificate {
                 Ok(()) => return Ok(wanted),
                 // Another replica was first: what it wrote counts.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
-                Err(error) => return Err(self.failed(error)),
+                Err(error) => return Err(self.refused(error)),
             }
         }
         Err(self.failed(format!("lost {MAX_CONFLICTS} races in a row to write it")))
@@ -120,6 +120,14 @@ impl SharedCertificate {
 
     fn failed(&self, why: impl std::fmt::Display) -> TlsError {
         TlsError::Secret { name: self.name(), why: why.to_string() }
+    }
+
+    /// What the API server says, in its own words and without what is for programs.
+    fn refused(&self, error: kube::Error) -> TlsError {
+        match error {
+            kube::Error::Api(status) => self.failed(status.message),
+            other => self.failed(other),
+        }
     }
 
     /// `None` for a Secret without any data. One that somebody else filled is an error: it is not ours to overwrite.

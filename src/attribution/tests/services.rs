@@ -56,7 +56,7 @@ fn r8_pods_that_are_not_ready_are_counted_and_neither_idle_nor_busy() {
     assert_eq!(mean(&scene), Ok(80.0));
     let readings = scene.readings();
     let service = &readings.services[&key("llm")];
-    assert_eq!(service.pods, PodCounts { ready: 1, starting: 1, pending: 1 });
+    assert_eq!(service.pods, PodCounts { ready: 1, starting: 1, pending: 1, cut_off: 0 });
     assert!(service.families[&family("SM")].missing.is_empty());
     assert_eq!(scene.pod_value("llm-1", "SM"), Some(0.0), "by name it is there to be seen");
 }

@@ -1,6 +1,10 @@
 use clap::Parser;
 
 use super::*;
+use crate::{
+    engine::{State, decide},
+    signal::Observation,
+};
 
 #[derive(Parser)]
 struct Line {
@@ -131,16 +135,35 @@ fn the_json_has_the_promised_shape() {
 }
 
 #[test]
-fn recorded_decisions_are_the_same_or_the_first_other_one_fails() {
+fn recorded_decisions_are_the_same_or_the_first_other_one_fails_and_none_at_all_are_an_error() {
+    let service: Arc<str> = "prod/chat".into();
     let begin = record::Line::Begin {
         version: record::VERSION,
-        service: "prod/chat".into(),
+        service: Arc::clone(&service),
         state: Box::default(),
         policy: Box::default(),
     };
-    let good = serde_json::to_string(&begin).expect("JSON");
-    let same = File::new("same.jsonl", &format!("{good}\n\n"));
-    assert_eq!(format!("{:?}", decisions(&same.0).expect("readable")), format!("{:?}", ExitCode::SUCCESS));
-    let other = File::new("other.jsonl", &format!("{good}\n{{\"line\":\"step\"}}\n"));
-    assert_eq!(format!("{:?}", decisions(&other.0).expect("readable")), format!("{:?}", ExitCode::FAILURE));
+    let observation = Observation { replicas: 1, pods: Vec::new(), room: Vec::new(), cluster_unknown: None };
+    let (_, decision) = decide(State::default(), &observation, &Policy::default(), jiff::Timestamp::UNIX_EPOCH);
+    let mut wrong = decision.clone();
+    wrong.current += 1;
+    let step = |decision| record::Line::Step {
+        service: Arc::clone(&service),
+        observation: Box::new(observation.clone()),
+        decision: Box::new(decision),
+    };
+    let file = |name: &str, lines: &[&record::Line]| {
+        let lines: Vec<String> = lines.iter().map(|line| serde_json::to_string(line).expect("JSON")).collect();
+        File::new(name, &lines.join("\n"))
+    };
+    let outcome = |file: &File| decisions(&file.0).map(|status| format!("{status:?}"));
+    let same = file("same.jsonl", &[&begin, &step(decision)]);
+    assert_eq!(outcome(&same).expect("decisions"), format!("{:?}", ExitCode::SUCCESS));
+    let other = file("other.jsonl", &[&begin, &step(wrong)]);
+    assert_eq!(outcome(&other).expect("decisions"), format!("{:?}", ExitCode::FAILURE));
+    let none = outcome(&file("none.jsonl", &[&begin])).expect_err("nothing was compared").to_string();
+    assert!(
+        none.ends_with("none.jsonl: no decision in it; the adapter makes one each control.tick (5s) for each policy"),
+        "{none}"
+    );
 }

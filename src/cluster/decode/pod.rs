@@ -15,6 +15,9 @@ use crate::cluster::view::{Phase, Pod, PodState};
 /// The API cuts its times to whole seconds: what it says happened may have happened this much later.
 const RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
 
+/// Reason of `Ready` while readiness gates are not fulfilled.
+const GATES_NOT_READY: &str = "ReadinessGatesNotReady";
+
 #[derive(Deserialize)]
 pub(super) struct Wire {
     metadata: Metadata,
@@ -61,6 +64,8 @@ struct Condition {
     r#type: String,
     status: String,
     #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
     last_transition_time: Option<Timestamp>,
 }
 
@@ -68,6 +73,16 @@ impl Status {
     /// The condition of that type, if it is true.
     fn holds(&self, condition: &str) -> Option<&Condition> {
         self.conditions.iter().flatten().find(|c| c.r#type == condition && c.status == "True")
+    }
+
+    /// Whether somebody else than its kubelet took its readiness away. A kubelet never says that the containers are ready and
+    /// the pod is not, but for readiness gates, and then it says so; the node lifecycle controller, which marks the pods of a
+    /// node that is no longer heard of, changes `Ready` and nothing beside it (kubernetes, `pkg/kubelet/status/generate.go`
+    /// and `pkg/controller/util/node`, `MarkPodsNotReady`).
+    fn cut_off(&self) -> bool {
+        let ready = self.conditions.iter().flatten().find(|c| c.r#type == "Ready");
+        self.holds("ContainersReady").is_some()
+            && ready.is_some_and(|c| c.status != "True" && c.reason.as_deref() != Some(GATES_NOT_READY))
     }
 
     /// Since when the container of that name runs.
@@ -93,8 +108,9 @@ impl Wire {
             PodState::Leaving
         } else if ready.is_some() && phase == Phase::Running {
             PodState::Ready
+        } else if phase == Phase::Running && status.cut_off() || phase == Phase::Unknown && ready.is_some() {
+            PodState::CutOff
         } else if spec.node_name.is_some() || scheduled.is_some() {
-            // Also a pod whose node is lost: it was ready, its last word may still say so, and it does not serve (R8).
             PodState::Starting
         } else {
             PodState::Pending
@@ -261,10 +277,34 @@ mod tests {
             (leaving, PodState::Leaving, Phase::Running),
             (with("/status/phase", json!("Succeeded")), PodState::Leaving, Phase::Finished),
             (with("/status/phase", json!("Failed")), PodState::Leaving, Phase::Finished),
-            (with("/status/phase", json!("Unknown")), PodState::Starting, Phase::Unknown),
+            (with("/status/phase", json!("Unknown")), PodState::CutOff, Phase::Unknown),
         ] {
             let decoded = decode(&pod);
             assert_eq!((decoded.state, decoded.phase), (state, phase), "{pod}");
+        }
+    }
+
+    /// As the node lifecycle controller of Kubernetes 1.36 leaves the pods of a node whose kubelet is silent.
+    #[test]
+    fn a_pod_that_its_kubelet_did_not_declare_unready_is_cut_off() {
+        for (ready, containers, reason, phase, state) in [
+            ("False", "True", json!(null), "Running", PodState::CutOff),
+            ("Unknown", "True", json!("NodeStatusUnknown"), "Running", PodState::CutOff),
+            ("False", "True", json!("ReadinessGatesNotReady"), "Running", PodState::Starting),
+            ("False", "False", json!("ContainersNotReady"), "Running", PodState::Starting),
+            ("False", "True", json!(null), "Pending", PodState::Starting),
+            ("True", "True", json!(null), "Running", PodState::Ready),
+        ] {
+            let mut pod = predictor();
+            pod["status"]["phase"] = json!(phase);
+            pod["status"]["conditions"] = json!([
+                {"type": "PodScheduled", "status": "True"},
+                {"type": "ContainersReady", "status": containers},
+                {"type": "Ready", "status": ready, "reason": reason},
+            ]);
+            assert_eq!(decode(&pod).state, state, "{}", pod["status"]);
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-02T04:00:00Z");
+            assert_eq!(decode(&pod).state, PodState::Leaving, "the cluster has given it up");
         }
     }
 

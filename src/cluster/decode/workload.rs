@@ -122,13 +122,14 @@ struct NodeCondition {
 impl WireNode {
     pub(super) fn decode(self, gpu_resources: &[String]) -> Result<Node, String> {
         let Self { metadata, spec, status: NodeStatus { allocatable, conditions } } = self;
-        let ready = conditions.iter().flatten().any(|c| c.r#type == "Ready" && c.status == "True");
+        let ready = conditions.iter().flatten().find(|c| c.r#type == "Ready").map(|c| &*c.status);
         let amount = |name: &str| allocatable.as_ref().and_then(|allocatable| allocatable.get(name));
         Ok(Node {
             name: metadata.name,
             labels: metadata.labels.unwrap_or_default(),
             created: metadata.creation_timestamp,
-            open: ready && !spec.unschedulable,
+            open: ready == Some("True") && !spec.unschedulable,
+            lost: ready == Some("Unknown"),
             allocatable: resources(amount, gpu_resources, "status.allocatable")?,
         })
     }
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_can_come_to_a_node_that_is_ready_and_not_cordoned() {
+    fn pods_can_come_to_a_node_that_is_ready_and_not_cordoned_and_one_that_is_unknown_is_lost() {
         let gpu = vec!["nvidia.com/gpu".to_owned()];
         let node = |spec: Value, ready: &str| {
             let node = json!({
@@ -205,14 +206,15 @@ mod tests {
             let Object::Node(node) = object(Kind::Nodes, &node.to_string(), &gpu).unwrap() else { panic!() };
             node
         };
-        for (spec, ready, open) in [
-            (json!({}), "True", true),
-            (json!({"unschedulable": false}), "True", true),
-            (json!({"unschedulable": true}), "True", false),
-            (json!({}), "False", false),
-            (json!({}), "Unknown", false),
+        for (spec, ready, open, lost) in [
+            (json!({}), "True", true, false),
+            (json!({"unschedulable": false}), "True", true, false),
+            (json!({"unschedulable": true}), "True", false, false),
+            (json!({}), "False", false, false),
+            (json!({}), "Unknown", false, true),
         ] {
-            assert_eq!(node(spec.clone(), ready).open, open, "{spec} {ready}");
+            let node = node(spec.clone(), ready);
+            assert_eq!((node.open, node.lost), (open, lost), "{spec} {ready}");
         }
         let known = node(json!({}), "True");
         let gpus = vec![("nvidia.com/gpu".into(), 8)];

@@ -105,7 +105,9 @@ impl Told {
             if before == *holds {
                 continue;
             }
-            let warning = *holds != good;
+            // That the cloud helps out is what it is for.
+            let neutral = matches!(kind.as_str(), "Bursting" | "MovingHome");
+            let warning = *holds != good && !neutral;
             let note = if message.is_empty() { format!("no longer {}", spaced(kind)) } else { message.clone() };
             all.push(News { warning, reason: reason.clone(), action: "Decide", note: shortened(&note) });
         }
@@ -217,6 +219,8 @@ mod tests {
         assert_eq!(fine.since(&told(None, &[])), [], "as it should be from the beginning");
         assert_eq!(reasons(&bad.since(&told(None, &[]))).len(), 2);
         assert_eq!(fine.since(&bad)[1].note, "no longer unknown");
+        let bursts = told(None, &[("Bursting", true)]);
+        assert_eq!(reasons(&bursts.since(&told(None, &[]))), [("Bursting", false)], "nothing is wrong with that");
     }
 
     #[test]

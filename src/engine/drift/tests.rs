@@ -11,7 +11,7 @@ fn place(return_after: Option<f64>, ready: u32, free: u32) -> Place {
 /// One at home with room for one more, two in the cloud, all needed.
 fn case() -> Case {
     let pools = vec![place(None, 1, 1), place(Some(RETURN_AFTER), 2, 0)];
-    Case { current: 3, max: 4, wanted: Some(3), pending: 0, pods: 3, pools }
+    Case { current: 3, max: 4, wanted: 3, known: true, pending: 0, pods: 3, unready_seconds: 0.0, pools }
 }
 
 /// The service and what is done with it: a replica that is asked for takes the first free place and is Ready at the next
@@ -107,10 +107,10 @@ fn nothing_moves_unless_the_policy_says_so_or_without_room_or_a_replica_away() {
 fn room_that_comes_and_goes_and_a_rollout_begin_the_wait_anew() {
     for disturb in [
         (|case: &mut Case| case.pools[0].free = 0) as fn(&mut Case),
-        |case| case.wanted = None,
+        |case| case.known = false,
         |case| case.pods += 1,
         |case| case.pending = 1,
-        |case| case.wanted = Some(4),
+        |case| case.wanted = 4,
     ] {
         let mut service = Service::new(case());
         service.wait(RETURN_AFTER - 2.0 * STEP);
@@ -137,8 +137,18 @@ fn r15_while_something_is_unknown_a_move_neither_goes_on_nor_back() {
     service.look();
     service.is_ready(0);
     service.look();
-    service.case.wanted = None;
+    service.case.known = false;
     assert_eq!(phase(service.wait(3600.0)), Some((Phase::Ready, 4)));
+}
+
+#[test]
+fn r9_demand_that_needs_more_ends_a_move_although_something_is_unknown() {
+    let mut service = asked();
+    service.ask_for(4);
+    service.comes(0);
+    service.look();
+    (service.case.known, service.case.wanted) = (false, 5);
+    assert_eq!(service.look(), None, "what is known asks for more, and the ordinary way is free");
 }
 
 #[test]
@@ -147,7 +157,7 @@ fn demand_that_needs_it_ends_the_move_and_keeps_the_replica() {
     service.ask_for(4);
     service.comes(0);
     service.look();
-    service.case.wanted = Some(4);
+    service.case.wanted = 4;
     assert_eq!(service.look(), None);
     service.is_ready(0);
     assert_eq!(service.wait(60.0), None, "four are needed, and four there are");
@@ -220,6 +230,9 @@ fn a_replica_on_its_way_home_is_worth_waiting_for_whoever_asked_for_it() {
     let mut coming = Case { current: 4, pods: 4, ..case() };
     coming.pools[0].starting = 1;
     assert!(coming.one_comes_home());
+    coming.unready_seconds = PLACED + 121.0;
+    assert!(!coming.one_comes_home(), "it hangs");
+    coming.unready_seconds = 0.0;
     coming.pools[0].starting = 0;
     coming.pools[1].starting = 1;
     assert!(!coming.one_comes_home(), "it comes to the cloud");
@@ -238,7 +251,7 @@ proptest! {
         let mut service = Service::new(case());
         for (what, number) in steps {
             match what {
-                0 => service.case.wanted = (number > 0).then_some(number),
+                0 => (service.case.known, service.case.wanted) = (number > 0, number.max(1)),
                 1 => service.case.pools[0].free = number,
                 2 if service.case.pods < service.case.current => service.comes(number as usize % 2),
                 3 => {
@@ -257,13 +270,11 @@ proptest! {
                 _ => drop(service.wait(f64::from(number) * 150.0)),
             }
             if let Some(asks) = service.look() {
-                let Case { current, max, wanted, .. } = service.case;
+                let Case { current, max, wanted, known, .. } = service.case;
                 prop_assert!(asks.replicas <= max.max(current), "{asks:?} {:?}", service.case);
                 prop_assert!(asks.replicas.abs_diff(current) <= 1, "{asks:?} {:?}", service.case);
-                match wanted {
-                    None => prop_assert_eq!(asks.replicas, current),
-                    Some(wanted) => prop_assert!(asks.replicas >= wanted, "{asks:?} {:?}", service.case),
-                }
+                prop_assert!(asks.replicas >= wanted, "{asks:?} {:?}", service.case);
+                prop_assert!(known || asks.replicas == current, "{asks:?} {:?}", service.case);
                 service.ask_for(asks.replicas);
             }
         }
@@ -273,7 +284,14 @@ proptest! {
     fn while_room_lasts_all_come_home_one_by_one(away in 1..6_u32) {
         let pools = vec![place(None, 1, away), place(Some(RETURN_AFTER), away, 0)];
         let mut service = Service::new(Case {
-            current: away + 1, max: away + 2, wanted: Some(away + 1), pending: 0, pods: away + 1, pools,
+            current: away + 1,
+            max: away + 2,
+            wanted: away + 1,
+            known: true,
+            pending: 0,
+            pods: away + 1,
+            unready_seconds: 0.0,
+            pools,
         });
         let mut most = 0;
         for _ in 0..10_000 {

@@ -57,7 +57,14 @@ pub fn view(nodes: usize, now: Timestamp) -> View {
         let name: Arc<str> = node_name(node).into();
         view.nodes.insert(
             Arc::clone(&name),
-            Arc::new(Node { name, labels: [].into(), created: None, open: true, allocatable: Resources::default() }),
+            Arc::new(Node {
+                name,
+                labels: [].into(),
+                created: None,
+                open: true,
+                lost: false,
+                allocatable: Resources::default(),
+            }),
         );
     }
     let started = now - SignedDuration::from_hours(1);

@@ -32,6 +32,7 @@ async fn affinity(release: &Release) -> Result<Value, String> {
     Ok(pod["spec"]["affinity"]["nodeAffinity"].clone())
 }
 
+const REQUIRED: &str = "/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions/0";
 const PREFERRED: &str = "/preferredDuringSchedulingIgnoredDuringExecution/0/preference/matchExpressions/0/values/0";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -50,9 +51,20 @@ async fn a_new_pod_of_an_ordered_service_prefers_its_pools_where_the_namespace_h
     })
     .await;
 
+    // A pool at its maximum is kept out of; none may be in it any more.
+    let full = r#"[{"op": "replace", "path": "/spec/units/0/max", "value": 0}]"#;
+    let name = "resourcepolicies.scheduling.alibabacloud.com";
+    kubectl(plane, &["patch", name, "qwen", "-n", MODELS, "--type=json", "-p", full]).await.unwrap();
+    eventually("the full pool to be closed", async || {
+        let affinity = affinity(&release).await?;
+        let closed = serde_json::json!({"key": "pool", "operator": "NotIn", "values": ["onprem"]});
+        if affinity.pointer(REQUIRED) == Some(&closed) { Ok(()) } else { Err(affinity.to_string()) }
+    })
+    .await;
+
     release.kill();
     assert_eq!(affinity(&release).await, Ok(Value::Null), "nobody answers, and the pod is made all the same");
     kubectl(plane, &label("tidegate.dev/burst-")[..4]).await.unwrap();
-    kubectl(plane, &["delete", "resourcepolicies.scheduling.alibabacloud.com", "qwen", "-n", MODELS]).await.unwrap();
+    kubectl(plane, &["delete", name, "qwen", "-n", MODELS]).await.unwrap();
     release.uninstall().await;
 }
