@@ -33,6 +33,7 @@ fn scene(onprem: Option<&str>, cloud: f64) -> Scene {
     }
     let policy = ResourcePolicy {
         key: key("order"),
+        uid: "order".into(),
         selector: Selector::everything(),
         units: vec![unit("1 (ecs)", "onprem"), unit("2 (elastic)", "cloud")],
         not_honoured: Vec::new(),

@@ -146,6 +146,7 @@ impl Nodes {
             labels: node.pool.iter().map(|pool| (POOL.into(), Arc::clone(pool))).collect(),
             created,
             open: true,
+            lost: false,
             allocatable: resources(node.cards, PODS_PER_NODE),
         });
         seen.map(|node| (Arc::clone(&node.name), Arc::new(node))).collect()
