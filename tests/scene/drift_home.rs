@@ -89,7 +89,7 @@ async fn a_cloud_replica_comes_home_once_there_is_room_and_the_service_is_never_
     }
     let all = |now: &Picture, pool: &str| namespaces.iter().all(|namespace| now.ready(&namespace.name, pool) == 1);
     stage.fleet.until("a replica of each service in the cloud", |now| all(now, CLOUD)).await.unwrap();
-    let timelines: Vec<_> = namespaces.iter().map(|namespace| stage.timeline(namespace, AUTOSCALER)).collect();
+    let timelines: Vec<_> = namespaces.iter().map(|namespace| stage.timeline(namespace)).collect();
 
     others.api::<Pod>().delete_collection(&DeleteParams::default(), &kube::api::ListParams::default()).await.unwrap();
     let bare = Cell::new(None);

@@ -43,7 +43,7 @@ impl<'a> Service<'a> {
         let start = stage.fleet.until("one replica on premises", |now| now.ready(name, ONPREM) == 1).await?;
         let home = start.of(name).next().map(|pod| pod.uid.clone()).unwrap_or_default();
         way.take_over(stage, &namespace).await?;
-        let timeline = stage.timeline(&namespace, way.autoscaler());
+        let timeline = stage.timeline_with(&namespace, way.autoscaler());
         let record = Record::begin(name, title, stage, name, timeline);
         Ok(Self { stage, namespace, record, home })
     }
