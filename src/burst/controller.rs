@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
@@ -41,8 +42,24 @@ const RETRY: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Most writes of one turn (R22); the rest follows in the next.
 const WRITES: usize = 50;
+/// Writes under way at once.
+const AT_ONCE: usize = 8;
 /// The field manager of the annotation.
 const MANAGER: &str = "tidegate-burst";
+
+/// Why a cost was not written.
+#[derive(Debug, thiserror::Error)]
+enum Unwritten {
+    /// The API server refused.
+    #[error("{0}")]
+    Api(#[from] kube::Error),
+    /// It did not answer.
+    #[error("no answer from the API server within {}s", TIMEOUT.as_secs())]
+    Timeout(#[from] tokio::time::error::Elapsed),
+    /// The Lease has run out, or is about to.
+    #[error("another replica writes now")]
+    NotLeading,
+}
 
 /// A pod's cost by its UID, and where the pod is.
 type Wanted = BTreeMap<Arc<str>, (ObjectKey, Option<i32>)>;
@@ -111,11 +128,12 @@ impl Controller {
                 continue;
             }
             let work = async {
-                announcer.announce(&found).await;
+                // A removal does not wait for us; who reads of it may.
                 if !honours {
                     let plan = self.plan(&snapshot, &mut memory.written);
                     self.write(plan, &snapshot.view, &mut memory).await;
                 }
+                announcer.announce(&found).await;
             };
             tokio::select! {
                 () = &mut shutdown => return,
@@ -208,44 +226,52 @@ impl Controller {
         wanted
     }
 
+    /// Side by side: a removal that comes while the first of many are written would find the others without a cost.
     async fn write(&self, plan: Wanted, view: &View, memory: &mut Memory) {
         let Memory { written, foreign, .. } = memory;
-        for (uid, (ObjectKey { namespace, name }, cost)) in plan {
-            if self.leadership.time_left().is_none_or(|left| left <= TIMEOUT) {
-                return;
-            }
-            let annotations = cost.map(|cost| json!({DELETION_COST: cost.to_string()}));
-            let pod = json!({
-                "apiVersion": "v1", "kind": "Pod",
-                // The UID makes a namesake a conflict.
-                "metadata": {"name": name, "uid": uid, "annotations": annotations},
-            });
-            let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-            let parameters = PatchParams::apply(MANAGER);
-            let patch = Patch::Apply(&pod);
-            match tokio::time::timeout(TIMEOUT, pods.patch(&name, &parameters, &patch)).await {
-                Ok(Ok(_)) => {
+        let writes = plan.into_iter().map(async |(uid, (key, cost))| {
+            let outcome = self.one(&uid, &key, cost).await;
+            (uid, key, cost, outcome)
+        });
+        let mut writes = stream::iter(writes).buffer_unordered(AT_ONCE);
+        while let Some((uid, key, cost, outcome)) = writes.next().await {
+            let ObjectKey { namespace, name } = &key;
+            match outcome {
+                Ok(()) => {
                     tracing::debug!(%namespace, %name, ?cost, "deletion cost written");
                     written.insert(uid, cost);
                 }
-                // A pod that is gone by now, or whose annotation is somebody else's: nothing more to do about it.
-                Ok(Err(kube::Error::Api(status))) if status.code == 404 => {}
-                Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
-                    written.insert(Arc::clone(&uid), cost);
-                    let key = ObjectKey { namespace, name };
+                // A pod that is gone by now.
+                Err(Unwritten::Api(kube::Error::Api(status))) if status.code == 404 => {}
+                // An annotation that is somebody else's: nothing more to do about it.
+                Err(Unwritten::Api(kube::Error::Api(status))) if status.code == 409 => {
                     let finding = foreign_cost(view, &key, &uid, &status.message);
+                    written.insert(Arc::clone(&uid), cost);
                     foreign.insert(uid, finding);
                 }
-                Ok(Err(error)) => {
+                Err(Unwritten::NotLeading) => return,
+                Err(error) => {
                     tracing::warn!(%namespace, %name, %error, "cannot write {DELETION_COST}; the next look tries again");
-                    return;
-                }
-                Err(_) => {
-                    tracing::warn!(%namespace, %name, "the API server does not answer; the next look tries again");
                     return;
                 }
             }
         }
+    }
+
+    async fn one(&self, uid: &str, key: &ObjectKey, cost: Option<i32>) -> Result<(), Unwritten> {
+        if self.leadership.time_left().is_none_or(|left| left <= TIMEOUT) {
+            return Err(Unwritten::NotLeading);
+        }
+        let annotations = cost.map(|cost| json!({DELETION_COST: cost.to_string()}));
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            // The UID makes a namesake a conflict.
+            "metadata": {"name": key.name, "uid": uid, "annotations": annotations},
+        });
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let (parameters, patch) = (PatchParams::apply(MANAGER), Patch::Apply(&pod));
+        tokio::time::timeout(TIMEOUT, pods.patch(&key.name, &parameters, &patch)).await??;
+        Ok(())
     }
 }
 

@@ -152,15 +152,22 @@ impl Memory {
         Ok(())
     }
 
-    /// Removes what belongs to no policy any more.
+    /// Removes what belongs to no policy any more, as long as we `may_write`.
     ///
     /// # Errors
     /// [`MemoryError`].
-    pub async fn forget_all_but(&self, uids: &BTreeSet<Arc<str>>) -> Result<(), MemoryError> {
+    pub async fn forget_all_but(
+        &self,
+        uids: &BTreeSet<Arc<str>>,
+        may_write: impl Fn() -> bool,
+    ) -> Result<(), MemoryError> {
         let parameters = ListParams::default().labels(LABEL);
         let all = tokio::time::timeout(TIMEOUT, self.config_maps.list_metadata(&parameters)).await??;
         for map in all {
             let name = map.name_any();
+            if !may_write() {
+                break;
+            }
             if name.strip_prefix(PREFIX).is_some_and(|uid| !uids.contains(uid)) {
                 debug!(config_map = name, "its policy is gone");
                 tokio::time::timeout(TIMEOUT, self.config_maps.delete(&name, &DeleteParams::default())).await??;

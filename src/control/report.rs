@@ -81,6 +81,7 @@ impl std::fmt::Debug for Reporter {
 /// What was written of one policy, and when.
 #[derive(Default)]
 struct Written {
+    policy: Option<Arc<ScalingPolicy>>,
     status: Option<(Status, Instant)>,
     /// Not before, after a failure.
     not_before: Option<Instant>,
@@ -110,37 +111,55 @@ impl Reporter {
                 changed = rounds.changed() => if changed.is_err() { return },
             }
             let Some(round) = rounds.borrow_and_update().clone() else { continue };
-            let Ok(outcomes) = &round.outcomes else { continue };
             if !self.leadership.holds() {
                 // Another one writes now: what it writes is not known here, and is read again if it becomes our turn.
                 written.clear();
                 continue;
             }
-            let work = self.round(outcomes, round.at, &mut written);
+            let work = async {
+                let tasks = match &round.outcomes {
+                    Ok(outcomes) => self.tasks(outcomes, round.at, &mut written),
+                    Err(why) => blind(why, round.at, &written),
+                };
+                self.work(tasks, round.at, &mut written).await;
+                // Of an unknown cluster it is not known which policies are gone.
+                if round.outcomes.is_ok() && swept.is_none_or(|last| last.elapsed() >= SWEEP) && self.leadership.holds()
+                {
+                    let uids: BTreeSet<Arc<str>> = written.keys().cloned().collect();
+                    if let Err(error) = self.memory.forget_all_but(&uids, || self.leadership.holds()).await {
+                        debug!(%error, "what belongs to policies that are gone was not removed");
+                    }
+                    swept = Some(Instant::now());
+                }
+            };
             tokio::select! {
                 () = &mut shutdown => return,
                 () = work => {}
             }
-            if swept.is_none_or(|last| last.elapsed() >= SWEEP) {
-                let uids: BTreeSet<Arc<str>> = written.keys().cloned().collect();
-                if let Err(error) = self.memory.forget_all_but(&uids).await {
-                    debug!(%error, "what belongs to policies that are gone was not removed");
-                }
-                swept = Some(Instant::now());
-            }
         }
     }
 
-    async fn round(&self, outcomes: &[Outcome], at: Timestamp, written: &mut BTreeMap<Arc<str>, Written>) {
+    /// How long one write may take: it has to end while nobody else writes. `None`: another one may write by now.
+    fn limit(&self) -> Option<Duration> {
+        self.leadership.time_left().map(|left| left.min(TIMEOUT))
+    }
+
+    /// What is to be written after a round.
+    fn tasks(&self, outcomes: &[Outcome], at: Timestamp, written: &mut BTreeMap<Arc<str>, Written>) -> Vec<Task> {
         let mut tasks = Vec::new();
         let mut present = BTreeSet::new();
         for outcome in outcomes {
             let Some(policy) = outcome.subject.policy() else { continue };
             present.insert(Arc::clone(&policy.uid));
             let before = written.entry(Arc::clone(&policy.uid)).or_default();
+            before.policy = Some(Arc::clone(policy));
             tasks.extend(self.task(policy, outcome, before, at));
         }
         written.retain(|uid, _| present.contains(uid));
+        tasks
+    }
+
+    async fn work(&self, tasks: Vec<Task>, at: Timestamp, written: &mut BTreeMap<Arc<str>, Written>) {
         let tasks = tasks.into_iter().map(|task| self.write(task, at));
         let done: Vec<_> = stream::iter(tasks).buffer_unordered(AT_ONCE).collect().await;
         for (uid, status, kept, failed) in done {
@@ -215,18 +234,24 @@ impl Reporter {
         let mut failed = false;
         let mut kept = None;
         // What must not be lost goes first.
-        if let Some((state, replicas)) = keep {
-            match self.memory.keep(&uid, &policy.key, &state, at).await {
+        if let Some((state, replicas)) = keep
+            && let Some(limit) = self.limit()
+        {
+            let keep = self.memory.keep(&uid, &policy.key, &state, at);
+            let outcome = tokio::time::timeout(limit, keep).await;
+            match outcome.map_err(|_| unanswered(limit)).and_then(|kept| kept.map_err(|error| error.to_string())) {
                 Ok(()) => kept = Some((state, replicas)),
                 Err(error) => {
-                    warn!(namespace = %policy.key.namespace, policy = %policy.key.name, %error, "what was learned cannot be kept");
+                    warn!(namespace = %policy.key.namespace, policy = %policy.key.name, error, "what was learned cannot be kept");
                     failed = true;
                 }
             }
         }
         let mut wrote = None;
-        if let Some(status) = status {
-            match self.status(&policy.key, &status).await {
+        if let Some(status) = status
+            && let Some(limit) = self.limit()
+        {
+            match self.status(&policy.key, &status, limit).await {
                 Ok(()) => wrote = Some(status),
                 Err(error) => {
                     warn!(namespace = %policy.key.namespace, policy = %policy.key.name, error, "its status cannot be written");
@@ -236,10 +261,11 @@ impl Reporter {
         }
         let reference = reference(&policy);
         for news in events {
+            let Some(limit) = self.limit() else { break };
             let event = news.event(reference.clone(), &self.identity, at);
             let events: Api<Event> = Api::namespaced(self.client.clone(), &policy.key.namespace);
             // An event that is lost is lost: the status says the same.
-            match tokio::time::timeout(TIMEOUT, events.create(&PostParams::default(), &event)).await {
+            match tokio::time::timeout(limit, events.create(&PostParams::default(), &event)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => warn!(policy = %policy.key.name, %error, "an event cannot be written"),
                 Err(_) => warn!(policy = %policy.key.name, "an event was not answered"),
@@ -248,20 +274,39 @@ impl Reporter {
         (uid, wrote, kept, failed)
     }
 
-    async fn status(&self, key: &ObjectKey, status: &Status) -> Result<(), String> {
+    async fn status(&self, key: &ObjectKey, status: &Status, limit: Duration) -> Result<(), String> {
         let resource = ApiResource::erase::<policy::ScalingPolicy>(&());
         // Not as our own type: a policy that cannot be read has a status, too.
         let policies: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &key.namespace, &resource);
         let patch = Patch::Merge(status.patch());
         let parameters = PatchParams::default();
-        match tokio::time::timeout(TIMEOUT, policies.patch_status(&key.name, &parameters, &patch)).await {
+        match tokio::time::timeout(limit, policies.patch_status(&key.name, &parameters, &patch)).await {
             Ok(Ok(_)) => Ok(()),
             // Deleted meanwhile.
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer from the API server within {}s", TIMEOUT.as_secs())),
+            Err(_) => Err(unanswered(limit)),
         }
     }
+}
+
+fn unanswered(limit: Duration) -> String {
+    format!("no answer from the API server within {:.1} s", limit.as_secs_f64())
+}
+
+/// What is to be written while nothing is decided for anybody: each policy that was written before says so, once.
+fn blind(why: &Arc<str>, at: Timestamp, written: &BTreeMap<Arc<str>, Written>) -> Vec<Task> {
+    let tasks = written.values().filter_map(|written| {
+        if written.not_before.is_some_and(|until| until > Instant::now()) {
+            return None;
+        }
+        let (last, _) = written.status.as_ref()?;
+        let status = last.blind(why, at);
+        let news = status.differs_by_more_than_figures(last);
+        let policy = Arc::clone(written.policy.as_ref()?);
+        news.then(|| Task { policy, status: Some(status), events: Vec::new(), keep: None })
+    });
+    tasks.collect()
 }
 
 fn reference(policy: &ScalingPolicy) -> ObjectReference {

@@ -243,9 +243,9 @@ impl Remembered {
         }
         self.page = page;
         self.standing = if stands { self.standing.saturating_add(1) } else { 0 };
-        let counters = [&work.generated_tokens, &work.prompt_tokens, &work.finished].map(Signal::value);
-        // A counter that is not there, or was not on two pages, says nothing.
-        let still = counters.contains(&Some(0.0)) && counters.iter().flatten().all(|rate| *rate == 0.0);
+        // Answers may take longer than some pages, their tokens do not: without that counter nothing is said.
+        let still = work.generated_tokens.value() == Some(0.0)
+            && [&work.prompt_tokens, &work.finished].iter().all(|rate| rate.value().is_none_or(|rate| rate == 0.0));
         self.still = if still && *value > 0.0 { self.still.saturating_add(1) } else { 0 };
         let before = std::mem::replace(&mut self.running, *value);
         let (times, plus) = NO_LONGER_RISING;

@@ -283,10 +283,22 @@ fn pods_that_run_requests_while_their_counters_stand_still_are_unknown_and_none_
 }
 
 #[test]
-fn a_pod_that_runs_nothing_has_counters_that_may_stand_still() {
+fn counters_that_stand_still_say_nothing_where_nothing_runs_or_answers_are_merely_long() {
+    let idle = roomy(3).settle(30, 0.0, 0.0);
+    assert_eq!((idle.demand, idle.down), (Some(0.0), Verdict::Done));
     let mut scene = roomy(3);
-    let decision = scene.settle(30, 0.0, 0.0);
-    assert_eq!((decision.demand, decision.down), (Some(0.0), Verdict::Done));
+    scene.settle(10, 10.0, 0.0);
+    // Tokens come and nothing finishes; tokens are not counted and nothing finishes.
+    for tokens in [Signal::Known { value: 300.0, at: scene.now }, Signal::NotOffered] {
+        for _ in 0..12 {
+            scene.work(10.0, 0.0);
+            let finished = scene.known(0.0);
+            scene.each_ready(|pod| {
+                (pod.work.generated_tokens, pod.work.finished) = (tokens.clone(), finished.clone());
+            });
+            assert!(scene.decide().demand.is_some(), "{tokens:?}");
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a document has its reader do.
 
+use std::{ffi::OsStr, path::Path};
+
 /// A Markdown file of this repository.
 #[derive(Debug, Clone, Copy)]
 pub struct Document {
@@ -54,7 +56,9 @@ impl Document {
                     let word = head.split(' ').next().unwrap_or_default();
                     items.push(match word {
                         "part" => Item::Part(block),
-                        file if file.ends_with(".yaml") => Item::File { name: file, text: block },
+                        file if Path::new(file).extension() == Some(OsStr::new("yaml")) => {
+                            Item::File { name: file, text: block }
+                        }
                         _ => panic!("{name}: the first line names no file, nor of what this is a part:\n{block}"),
                     });
                 }

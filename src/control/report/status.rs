@@ -1,5 +1,7 @@
 //! A policy's status, from an outcome.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::{Value, json};
@@ -7,11 +9,14 @@ use serde_json::{Value, json};
 use crate::{
     burst::findings::Standing,
     control::{
-        round::Outcome,
-        words::{self, Beside},
+        round::{self, Outcome},
+        words::{self, Beside, Draft},
     },
     policy::ScalingPolicyStatus,
 };
+
+/// Reason of `Ready=False` while nothing is decided for anybody.
+const CLUSTER_UNKNOWN: &str = "ClusterUnknown";
 
 /// A status that can be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +46,8 @@ impl Status {
             Ok(settled) => {
                 let decision = &settled.decision;
                 ScalingPolicyStatus {
-                    desired_replicas: Some(decision.desired),
+                    // R1: what the metric does not say is not said here either.
+                    desired_replicas: round::unknown(decision).is_none().then_some(decision.desired),
                     current_replicas: Some(decision.current),
                     ready_replicas: Some(settled.ready),
                     demand: decision.demand.map(|demand| format!("{demand:.2}")),
@@ -56,6 +62,22 @@ impl Status {
                 message: Some(refusal.to_string()),
                 ..common
             },
+        })
+    }
+
+    /// The same policy once nothing is known of the whole cluster.
+    pub(super) fn blind(&self, why: &Arc<str>, now: Timestamp) -> Self {
+        let Self(last) = self;
+        let draft = |kind| Draft { kind, holds: false, reason: CLUSTER_UNKNOWN, message: Arc::clone(why) };
+        let generation = last.observed_generation.unwrap_or_default();
+        let drafts = [draft("Ready"), draft("Active")];
+        Self(ScalingPolicyStatus {
+            observed_generation: last.observed_generation,
+            deployment: last.deployment.clone(),
+            reason: Some(CLUSTER_UNKNOWN.to_owned()),
+            message: Some(why.to_string()),
+            conditions: words::since(&drafts, &last.conditions, generation, now),
+            ..ScalingPolicyStatus::default()
         })
     }
 
@@ -153,6 +175,16 @@ mod tests {
         ] {
             assert!(news.differs_by_more_than_figures(&before), "{news:?}");
         }
+    }
+
+    #[test]
+    fn r1_while_the_cluster_is_unknown_no_number_stands_and_ready_is_false() {
+        let why: Arc<str> = "pods are not listed".into();
+        let Status(blind) = status(|_| ()).blind(&why, Timestamp::UNIX_EPOCH);
+        assert_eq!((blind.desired_replicas, blind.demand), (None, None));
+        assert_eq!((blind.reason.as_deref(), blind.message.as_deref()), (Some("ClusterUnknown"), Some(&*why)));
+        let ready = blind.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "ClusterUnknown"));
     }
 
     #[test]

@@ -84,6 +84,7 @@ fn one_is_asked_for_at_home_and_the_cloud_one_goes_only_once_it_is_ready() {
     assert_eq!(phase(service.wait(60.0)), Some((Phase::Coming, 4)));
     service.is_ready(0);
     assert_eq!(phase(service.look()), Some((Phase::Ready, 4)), "requests have to reach it");
+    assert_eq!(phase(service.look()), Some((Phase::Ready, 4)), "which takes longer than a moment");
     assert_eq!(phase(service.wait(3.0 * STEP)), Some((Phase::Released, 3)));
     service.ask_for(3);
     service.goes(1);
