@@ -26,9 +26,9 @@
 //! | raised up to the target where it is elastic; a prior floor of 0.4 | .967, 10.1 | .986, 12.1 | .971, 1340 | .978, 1546 |
 //! | + demand beyond what full replicas can do (1.3 times, after a minute) | .967, 9.4 | .987, 12.5 | .984, 1397 | .992, 1525 |
 //! | + what is sustained less two standard errors, forgotten in weeks; a tenth and half a replica more | .973, 10.2 | .996, 15.2 | .984, 1395 | .992, 1500 |
-//! | the same, eased to the target within hours (one seed of four never left 42 replicas) | .973, 10.2 | .996, 15.2 | .984, 1395 | .991, 1518 |
-//! | + changes soon after one another are one experiment, weighed by size | .973, 10.2 | .996, 15.2 | .983, 1352 | .992, 1484 |
-//! | + one and a half standard errors, full for a minute: what is kept | .977, 10.7 | .992, 13.4 | .981, 1342 | .988, 1468 |
+//! | the same, eased to the target within hours (one seed of four stayed at 42 replicas for two days) | .973, 10.2 | .996, 15.2 | .984, 1395 | .991, 1518 |
+//! | + changes soon after one another are one experiment, weighed by size: what is kept | .973, 10.2 | .996, 15.2 | .983, 1352 | .992, 1484 |
+//! | one and a half standard errors, full for a minute (two noisy replicas, always full, are not seen to be) | .977, 10.7 | .992, 13.4 | .981, 1342 | .988, 1468 |
 //! | raised up to 1.05 / 1.1 of what was sustained | .971, 10.2 | .995, 14.8 | .966, 1318 / .700, 1137 | .941, 1389 / .432, 1892 |
 //!
 //! Looking for a higher reading than was ever sustained saves GPU hours until it is believed to be above what replicas can
