@@ -18,6 +18,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     announce::{Announcer, Found},
@@ -36,7 +37,7 @@ use crate::{
 
 /// How often it is looked whether a removal is near. Shorter than any HPA's period.
 pub const PERIOD: Duration = Duration::from_secs(1);
-/// After a question to the API server that failed.
+/// After a question to the API server, or a write of one pod, that failed.
 const RETRY: Duration = Duration::from_secs(5);
 /// Longest time for one write. None begins unless the Lease lasts longer.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -60,9 +61,6 @@ enum Unwritten {
     #[error("another replica writes now")]
     NotLeading,
 }
-
-/// A pod's cost by its UID, and where the pod is.
-type Wanted = BTreeMap<Arc<str>, (ObjectKey, Option<i32>)>;
 
 /// What the loop reads and writes with.
 #[expect(missing_debug_implementations, reason = "kube's client has none")]
@@ -92,6 +90,8 @@ pub struct Controller {
 struct Memory {
     /// Our last word on each pod that still exists.
     written: BTreeMap<Arc<str>, Option<i32>>,
+    /// Pods whose last write failed, by UID, and when the next one may begin.
+    paused: BTreeMap<Arc<str>, Instant>,
     /// Pods with a cost that somebody else wrote, by UID.
     foreign: BTreeMap<Arc<str>, Finding>,
     /// What was found in which view.
@@ -130,7 +130,7 @@ impl Controller {
             let work = async {
                 // A removal does not wait for us; who reads of it may.
                 if !honours {
-                    let plan = self.plan(&snapshot, &mut memory.written);
+                    let plan = self.plan(&snapshot, &mut memory);
                     self.write(plan, &snapshot.view, &mut memory).await;
                 }
                 announcer.announce(&found).await;
@@ -176,12 +176,15 @@ impl Controller {
         }
     }
 
-    /// What to write on which pod. `written` holds our last word on each pod that still exists.
-    fn plan(&self, snapshot: &Snapshot, written: &mut BTreeMap<Arc<str>, Option<i32>>) -> Wanted {
+    /// What to write on which pod: what has to stand goes before what is taken away.
+    fn plan(&self, snapshot: &Snapshot, memory: &mut Memory) -> Vec<(Arc<str>, ObjectKey, Option<i32>)> {
+        let Memory { written, paused, .. } = memory;
         let view = &snapshot.view;
         let standing: BTreeMap<&Arc<str>, (&ObjectKey, Option<i32>)> =
             view.pods.values().map(|pod| (&pod.uid, (&pod.key, pod.deletion_cost))).collect();
         written.retain(|uid, _| standing.contains_key(uid));
+        let now = Instant::now();
+        paused.retain(|uid, until| *until > now && standing.contains_key(uid));
         let ours: BTreeMap<Arc<str>, i32> = standing
             .iter()
             .filter_map(|(uid, (_, cost))| {
@@ -189,14 +192,17 @@ impl Controller {
                 Some((Arc::clone(uid), last))
             })
             .collect();
-        changes(&self.costs(snapshot, &ours), &ours)
-            .into_iter()
+        let changes = changes(&self.costs(snapshot, &ours), &ours).into_iter();
+        let mut plan: Vec<_> = changes
+            .filter(|(uid, _)| !paused.contains_key(uid))
             .filter_map(|(uid, cost)| {
                 let (key, _) = standing.get(&uid)?;
-                Some((uid, ((*key).clone(), cost)))
+                Some((uid, (*key).clone(), cost))
             })
-            .take(WRITES)
-            .collect()
+            .collect();
+        plan.sort_by_key(|(_, _, cost)| cost.is_none());
+        plan.truncate(WRITES);
+        plan
     }
 
     /// What should stand on the pods, given what does.
@@ -227,9 +233,9 @@ impl Controller {
     }
 
     /// Side by side: a removal that comes while the first of many are written would find the others without a cost.
-    async fn write(&self, plan: Wanted, view: &View, memory: &mut Memory) {
-        let Memory { written, foreign, .. } = memory;
-        let writes = plan.into_iter().map(async |(uid, (key, cost))| {
+    async fn write(&self, plan: Vec<(Arc<str>, ObjectKey, Option<i32>)>, view: &View, memory: &mut Memory) {
+        let Memory { written, foreign, paused, .. } = memory;
+        let writes = plan.into_iter().map(async |(uid, key, cost)| {
             let outcome = self.one(&uid, &key, cost).await;
             (uid, key, cost, outcome)
         });
@@ -250,9 +256,12 @@ impl Controller {
                     foreign.insert(uid, finding);
                 }
                 Err(Unwritten::NotLeading) => return,
+                // One pod that cannot be written, for example because of its tenant's own webhook, is no reason to leave
+                // the others without an order.
                 Err(error) => {
-                    tracing::warn!(%namespace, %name, %error, "cannot write {DELETION_COST}; the next look tries again");
-                    return;
+                    let seconds = RETRY.as_secs();
+                    tracing::warn!(%namespace, %name, %error, "cannot write {DELETION_COST}; trying again in {seconds} s");
+                    paused.insert(uid, Instant::now() + RETRY);
                 }
             }
         }

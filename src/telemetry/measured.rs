@@ -325,7 +325,7 @@ mod tests {
             ("tidegate_service_reading", 2),
             ("tidegate_service_reading_age_seconds", 2),
             ("tidegate_service_missing_pods", 2),
-            ("tidegate_service_pods", 2 * 3),
+            ("tidegate_service_pods", 2 * 4),
             ("tidegate_pod_reading", 2),
             ("tidegate_card_reading", 2),
         ] {
