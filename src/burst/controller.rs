@@ -192,7 +192,9 @@ impl Controller {
                 Some((Arc::clone(uid), last))
             })
             .collect();
-        let changes = changes(&self.costs(snapshot, &ours), &ours).into_iter();
+        // While the cluster is unknown, what stands there stands.
+        let Some(wanted) = self.costs(snapshot, &ours) else { return Vec::new() };
+        let changes = changes(&wanted, &ours).into_iter();
         let mut plan: Vec<_> = changes
             .filter(|(uid, _)| !paused.contains_key(uid))
             .filter_map(|(uid, cost)| {
@@ -205,8 +207,8 @@ impl Controller {
         plan
     }
 
-    /// What should stand on the pods, given what does.
-    fn costs(&self, snapshot: &Snapshot, standing: &BTreeMap<Arc<str>, i32>) -> BTreeMap<Arc<str>, i32> {
+    /// What should stand on the pods, given what does. `None` while the cluster is unknown.
+    fn costs(&self, snapshot: &Snapshot, standing: &BTreeMap<Arc<str>, i32>) -> Option<BTreeMap<Arc<str>, i32>> {
         let (view, now) = (&snapshot.view, self.clock.now());
         let Snapshot { readings, vocabulary, .. } = snapshot;
         let known = Known { readings, view, vocabulary, scrape: &self.scrape };
@@ -223,13 +225,14 @@ impl Controller {
             if near.is_none() {
                 continue;
             }
-            if let Some(observation) = observer.observe(&deployment.key, &order.nodes(), None)
-                && observation.cluster_unknown.is_none()
-            {
+            if let Some(observation) = observer.observe(&deployment.key, &order.nodes(), None) {
+                if observation.cluster_unknown.is_some() {
+                    return None;
+                }
                 wanted.extend(costs(&observation.pods, near, standing));
             }
         }
-        wanted
+        Some(wanted)
     }
 
     /// Side by side: a removal that comes while the first of many are written would find the others without a cost.

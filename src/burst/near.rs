@@ -36,8 +36,8 @@ pub struct Known<'a> {
 
 impl Known<'_> {
     /// Whether a removal is near: the engine wants fewer than there are, would if nothing held it, or moves one between
-    /// pools; or an HPA that scales the Deployment wants fewer, or will after its stabilization; or replicas are cut off, which
-    /// holds everything, and whoever was held may act on the first value after it.
+    /// pools; or an HPA that scales the Deployment wants fewer, or will after its stabilization; or what they go by is unknown or
+    /// replicas are cut off, which holds everything, and whoever was held may act on the first value after it.
     #[must_use]
     pub fn removal(&self, deployment: &Deployment) -> Option<Near> {
         let fewer = |advice: &Advice| matches!(advice.desired, Ok(Desired::Move(to)) if i64::from(to) < i64::from(deployment.replicas));
@@ -60,13 +60,15 @@ impl Known<'_> {
         if hpa.current <= hpa.min {
             return None;
         }
-        // An HPA follows the metric that asks for most. One that is not ours, or unknown, says nothing either way.
-        let mut ratios = hpa.metrics.iter().filter_map(|(metric, target)| {
+        // An HPA follows the metric that asks for most. One that is not ours says nothing either way.
+        let ours = hpa.metrics.iter().filter_map(|(metric, target)| {
             let family = self.vocabulary.by_name(metric)?;
             let mean = self.readings?.families.get(&family)?.statistics.get(&Statistic::Mean)?;
-            mean.as_ref().ok().filter(|_| *target > 0.0).map(|mean| mean.value / target)
+            (*target > 0.0).then(|| mean.as_ref().map(|mean| mean.value / target))
         });
-        let highest = ratios.next().map(|first| ratios.fold(first, f64::max));
+        // It holds while it does not know, and may remove with the first value after that.
+        let Ok(ratios) = ours.collect::<Result<Vec<f64>, _>>() else { return Some(Near::Held) };
+        let highest = ratios.into_iter().reduce(f64::max);
         // It removes once `ceil(current × ratio)` is smaller.
         let fewer = |ratio: &f64| *ratio < NEAR && (f64::from(hpa.current) * ratio).ceil() < f64::from(hpa.current);
         highest.filter(fewer).map(|_| Near::Held)
@@ -189,8 +191,9 @@ mod tests {
         }
     }
 
+    /// Costs have to stand by then: with the first value the HPA may have nothing left in its stabilization to wait for.
     #[test]
-    fn r1_unknown_is_no_sign_of_a_removal() {
-        assert_eq!(near(Err(Unknown::Absent), 3, None), None);
+    fn while_a_reading_is_unknown_a_removal_is_near_because_it_may_follow_the_first_value_at_once() {
+        assert_eq!(near(Err(Unknown::Absent), 3, None), Some(Near::Held));
     }
 }

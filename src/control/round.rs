@@ -110,8 +110,9 @@ fn desired(decision: &Decision) -> Result<Desired, Arc<str>> {
     }
 }
 
+/// Whether a removal may be decided at the next tick: one that is held back, or not known to be wrong.
 fn removal_near(decision: &Decision) -> bool {
-    decision.flags.moving.is_some() || decision.down == Verdict::Held
+    decision.flags.moving.is_some() || matches!(decision.down, Verdict::Held | Verdict::Unknown)
 }
 
 fn demand(decision: &Decision) -> Result<f64, Arc<str>> {

@@ -26,7 +26,7 @@ use kube::{
 use parking_lot::Mutex;
 use serde_json::json;
 use tidegate::sim::{
-    exporter::{Dialect, Exporter},
+    exporter::{Dialect, Exporter, Fault},
     gpus::{GpuNode, GpuPod},
 };
 use tokio::{sync::Notify, task::JoinHandle};
@@ -51,6 +51,8 @@ pub const SERVICE: &str = "qwen-chat";
 pub const PREDICTORS: &str = "component=predictor";
 /// Fleets that were started, for the names of their namespaces.
 static FLEETS: AtomicUsize = AtomicUsize::new(0);
+/// Value of kwok's annotation on the nodes of the kwok that all tests share.
+pub const KUBELETS: &str = "fake";
 /// How often the exporters are told what the replicas do.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -138,7 +140,7 @@ impl Fleet {
         kubectl(plane, &["delete", "nodes", "--all"]).await?;
         let exporters = Namespace::new(&format!("gpu-exporters-{}", FLEETS.fetch_add(1, Ordering::Relaxed))).await;
         for i in 0..onprem {
-            add_node(client, &format!("onprem-{i}")).await?;
+            add_node(client, &format!("onprem-{i}"), KUBELETS).await?;
         }
         let shared = Arc::new(Shared {
             client: client.clone(),
@@ -174,6 +176,12 @@ impl Fleet {
         }
     }
 
+    /// Sets what is wrong with the exporters of these nodes.
+    pub async fn set_fault(&self, nodes: &[String], fault: Fault) {
+        let exporters = self.shared.exporters.lock().await;
+        nodes.iter().filter_map(|node| exporters.get(node)).for_each(|exporter| exporter.set_fault(fault));
+    }
+
     /// Waits until the picture is as wanted.
     pub async fn until(&self, what: &str, wanted: impl Fn(&Picture) -> bool) -> Result<Picture, String> {
         eventually_or_error(what, async || {
@@ -190,13 +198,14 @@ impl Drop for Fleet {
     }
 }
 
-/// A small node with one GPU: by its scores alone the scheduler would rather take an empty cloud node.
-async fn add_node(client: &Client, name: &str) -> Result<(), String> {
+/// A small node with one GPU on premises: by its scores alone the scheduler would rather take an empty cloud node. `kubelets`:
+/// the value of kwok's annotation, which tells who plays its kubelet.
+pub async fn add_node(client: &Client, name: &str, kubelets: &str) -> Result<(), String> {
     let room = json!({"cpu": "5", "memory": "16Gi", "pods": "20", "nvidia.com/gpu": "1"});
     let node = json!({
         "metadata": {
             "name": name,
-            "annotations": {"kwok.x-k8s.io/node": "fake"},
+            "annotations": {"kwok.x-k8s.io/node": kubelets},
             "labels": {
                 POOL: ONPREM, "type": "kwok",
                 "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",

@@ -6,7 +6,6 @@ use super::{
     karpenter::CLOUD,
     service::Service,
     stage::Stage,
-    way::Way,
 };
 
 /// Within an HPA's tolerance of the target 50: three stay. Were one of them counted as idle, two would be wanted.
@@ -25,15 +24,8 @@ async fn kill(stage: &Stage, node: &str) -> Result<(), String> {
     kubectl(stage.plane, &["delete", "node", node, "--ignore-not-found"]).await.map(drop)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_on_a_cloud_node_that_dies_is_replaced_and_counts_as_idle_at_no_time() {
-    let stage = Stage::take(1).await;
-    let service = Service::start(&stage, Way::Plain, "node-loss", "A cloud node dies").await.unwrap();
-    befalls(service).await.unwrap_or_else(|error| panic!("{error}"));
-}
-
 /// Bursts, loses one of its two cloud nodes, and has three replicas again.
-async fn befalls(service: Service<'_>) -> Result<(), String> {
+pub async fn befalls(service: Service<'_>) -> Result<(), String> {
     let (stage, fleet) = (service.stage, &service.stage.fleet);
     let grown = service.burst().await?;
     service.reads(STEADY);

@@ -10,9 +10,9 @@ use super::{
 };
 
 /// Utilization at which more than three replicas are wanted, percent.
-const BUSY: f64 = 95.0;
+pub const BUSY: f64 = 95.0;
 /// Utilization at which one replica is wanted.
-const CALM: f64 = 5.0;
+pub const CALM: f64 = 5.0;
 
 /// A service with a replica on premises.
 pub struct Service<'a> {
@@ -22,6 +22,15 @@ pub struct Service<'a> {
     pub namespace: Namespace,
     /// What happens to it.
     pub record: Record,
+    /// UID of its replica on premises.
+    pub home: String,
+}
+
+/// Notes an event that befalls several services.
+pub fn note<'s>(services: impl IntoIterator<Item = &'s Service<'s>>, what: &str) {
+    for service in services {
+        service.record.note(what);
+    }
 }
 
 impl<'a> Service<'a> {
@@ -31,11 +40,12 @@ impl<'a> Service<'a> {
         stage.fleet.force(name, Some(CALM));
         way.prepare(stage, &namespace).await?;
         stage.serve(&namespace).await?;
-        stage.fleet.until("one replica on premises", |now| now.ready(name, ONPREM) == 1).await?;
+        let start = stage.fleet.until("one replica on premises", |now| now.ready(name, ONPREM) == 1).await?;
+        let home = start.of(name).next().map(|pod| pod.uid.clone()).unwrap_or_default();
         way.take_over(stage, &namespace).await?;
         let timeline = stage.timeline_with(&namespace, way.autoscaler());
         let record = Record::begin(name, title, stage, name, timeline);
-        Ok(Self { stage, namespace, record })
+        Ok(Self { stage, namespace, record, home })
     }
 
     /// Its name, and that of its namespace.
@@ -61,6 +71,13 @@ impl<'a> Service<'a> {
         })
     }
 
+    /// UIDs of the replicas that exist and are not being deleted.
+    pub fn replicas(&self, now: &Picture) -> Vec<String> {
+        let mut uids: Vec<String> = now.of(self.name()).map(|pod| pod.uid.clone()).collect();
+        uids.sort();
+        uids
+    }
+
     /// The numbers of replicas that were asked for since then, seconds of the record.
     pub fn asked_since(&self, seconds: f64) -> Vec<i32> {
         let moments = self.record.timeline().moments();
@@ -69,6 +86,14 @@ impl<'a> Service<'a> {
         let mut asked: Vec<i32> = before.into_iter().chain(after).map(|moment| moment.replicas).collect();
         asked.dedup();
         asked
+    }
+
+    /// Waits until one replica is left, and says its pool and UID.
+    pub async fn falls_back(&self) -> Result<(Option<String>, String), String> {
+        let back = self.stage.fleet.until("one replica", |now| now.of(self.name()).count() == 1).await?;
+        let left = back.of(self.name()).next().ok_or("one replica is none")?;
+        self.record.note(format!("one replica is left: {}", left.pool.as_deref().unwrap_or("nowhere")));
+        Ok((left.pool.clone(), left.uid.clone()))
     }
 
     /// Writes the record and lets everything go.
