@@ -6,13 +6,15 @@ use tidegate::burst::release::DELETION_COST;
 
 use super::{
     cluster::{kubectl::kubectl, wait::eventually_or_error},
-    fleet::{ONPREM, PREDICTORS, Picture, SERVICE},
+    fleet::{KUBELETS, ONPREM, PREDICTORS, Picture, SERVICE, add_node},
     service::{CALM, Service},
 };
 
 /// Rolls out a service of three busy replicas.
 pub async fn befalls(service: &Service<'_>) -> Result<(), String> {
     let (name, fleet) = (service.name(), &service.stage.fleet);
+    // Room for the first new one: otherwise all of them land in the cloud, because the old ones go last.
+    add_node(&service.stage.client, "onprem-beside", KUBELETS).await?;
     let before = service.replicas(&fleet.picture());
     let began = service.record.note("its template is changed");
     kubectl(service.stage.plane, &["-n", name, "annotate", "inferenceservice", SERVICE, "tidegate.test/rollout=1"])
@@ -23,6 +25,9 @@ pub async fn befalls(service: &Service<'_>) -> Result<(), String> {
     };
     let rolled = fleet.until("three ready replicas of the new template", rolled).await?;
     let homes = rolled.ready(name, ONPREM);
+    if homes == 0 {
+        return Err("no new replica went to the free GPU on premises".into());
+    }
     let ended = service.record.note(format!("three new replicas serve, {homes} of them on premises"));
     let asked = service.asked_since(began);
     let samples = service.record.samples();
@@ -52,7 +57,7 @@ pub async fn ends(service: &Service<'_>) -> Result<(), String> {
     service.record.note(format!("deletion costs stand on {} of its replicas", costs.len()));
     let (pool, left) = service.falls_back().await?;
     let told = costs.iter().any(|(uid, _)| *uid == left);
-    if told || !homes.is_empty() && !homes.contains(&left) {
+    if told || !homes.contains(&left) {
         return Err(format!(
             "the replica that is left is in {pool:?}; on premises were {homes:?}, told to go {costs:?}"
         ));
