@@ -32,8 +32,9 @@ const STANDING_SHARE: f64 = 0.5;
 const STANDING_PAGES: u32 = 3;
 const NO_LONGER_RISING: (f64, f64) = (1.05, 0.5);
 /// A pod that ran requests on so many pages in a row, of which no token was computed and none finished, stands still. One
-/// page is nothing: requests may have come just before it.
+/// page is nothing: requests may have come just before it. Nor are three within so few seconds: a long prompt takes that.
 const STILL_PAGES: u32 = 3;
+const STILL_SECONDS: f64 = 15.0;
 /// Seconds over which the means are taken that capacity is learned from, and how many of them must be covered.
 const MINUTE: f64 = 60.0;
 const COVERED: f64 = 45.0;
@@ -89,6 +90,9 @@ struct Remembered {
     /// Pages in a row on which requests ran and no counter moved.
     #[serde(default)]
     still: u32,
+    /// Time of the first of them, seconds.
+    #[serde(default)]
+    still_since: f64,
 }
 
 /// Sums over the ready pods with a value.
@@ -140,7 +144,7 @@ pub(super) fn measure(
                 };
                 let standing = STANDING_SHARE * objective.time_to_first_token_seconds * curve.rate;
                 let standing = remembered.turn(&pod.work, waiting >= standing.max(1.0));
-                if remembered.still >= STILL_PAGES {
+                if remembered.stands_still() {
                     measured.still += 1;
                     continue;
                 }
@@ -210,7 +214,15 @@ fn recall<'a>(pods: &'a mut Vec<Remembered>, place: usize, pod: &Pod) -> &'a mut
     } else {
         // A pod that is Ready when it is first seen became so unseen: nothing is learned of it.
         let ready = pod.stage == Stage::Ready;
-        let new = Remembered { uid: Arc::clone(&pod.uid), ready, page: 0.0, running: 0.0, standing: 0, still: 0 };
+        let new = Remembered {
+            uid: Arc::clone(&pod.uid),
+            ready,
+            page: 0.0,
+            running: 0.0,
+            standing: 0,
+            still: 0,
+            still_since: 0.0,
+        };
         pods.insert(place, new);
     }
     &mut pods[place]
@@ -234,6 +246,10 @@ fn learn_readiness(readiness: &mut Vec<Readiness>, pod: &Pod, policy: &Policy) {
 }
 
 impl Remembered {
+    fn stands_still(&self) -> bool {
+        self.still >= STILL_PAGES && self.page - self.still_since >= STILL_SECONDS
+    }
+
     /// Whether a new page shows a queue that stands, of a pod that takes on no more.
     fn turn(&mut self, work: &Work, stands: bool) -> bool {
         let Signal::Known { value, at } = &work.running else { return false };
@@ -246,7 +262,14 @@ impl Remembered {
         // Answers may take longer than some pages, their tokens do not: without that counter nothing is said.
         let still = work.generated_tokens.value() == Some(0.0)
             && [&work.prompt_tokens, &work.finished].iter().all(|rate| rate.value().is_none_or(|rate| rate == 0.0));
-        self.still = if still && *value > 0.0 { self.still.saturating_add(1) } else { 0 };
+        if !still || *value <= 0.0 {
+            self.still = 0;
+        } else {
+            if self.still == 0 {
+                self.still_since = page;
+            }
+            self.still = self.still.saturating_add(1);
+        }
         let before = std::mem::replace(&mut self.running, *value);
         let (times, plus) = NO_LONGER_RISING;
         self.standing >= STANDING_PAGES && *value <= before * times + plus

@@ -320,7 +320,8 @@ async fn a_policy_that_acts_steps_back_while_a_scaled_object_of_keda_is_on_the_s
 async fn a_service_without_a_policy_whose_hpa_reads_our_metric_is_advised_by_that_hpas_bounds_and_target() {
     let _adapter = adapter::running().await;
     let namespace = Namespace::new("policy-implied").await;
-    // At the recipe's target of 50 %, a replica at 42 % has 0.84 of what it can do; at the engine's own of 70 %, 0.6.
+    // With the recipe's target of 50 % a replica at 42 % is taken for 0.73 of a full one, until more is known; with the engine's
+    // own of 70 % for 0.5.
     let workload = Workload::arena(&namespace, 1, 1, Load::Each(42.0)).await.unwrap();
     let demand = eventually("demand to be known", async || {
         let value = external(&namespace, DEMAND_METRIC, DEPLOYMENT).await?;
@@ -328,7 +329,7 @@ async fn a_service_without_a_policy_whose_hpa_reads_our_metric_is_advised_by_tha
         milli.map(|milli| milli / 1000.0).or_else(|| value.parse().ok()).ok_or(value)
     })
     .await;
-    assert!((0.75..0.95).contains(&demand), "{demand}");
+    assert!((0.65..0.85).contains(&demand), "{demand}");
     assert_eq!(advice(&namespace, DEPLOYMENT).await, Ok("1".into()), "it is enough");
     workload.set_load(Load::Each(95.0));
     // Its maximum, which is the HPA's.
