@@ -35,8 +35,8 @@
 //! | peaks of 10 s / 15 s / 20 s, regret quantile 0.8 | .994, 12.1, 9.2 / .988, 10.9, 8.0 / .978, 9.7, 6.9 | .991, 838, 127 / .989, 814, 109 / .988, 808, 104 |
 //! | dead band of 5 % of the replicas | .985, 10.7, 7.9 | .987, 813, 106; reversals −8 % |
 //!
-//! A later group, on the whole hour of Azure's code trace (mean of eight seeds), an hour of its conversation trace, which no
-//! figure was tuned on (mean and worst of six), and the second week of ServeGen's small model (168 h, mean of one to three
+//! A later group, on the whole hour of Azure's code trace (mean of eight seeds), an hour of its conversation trace
+//! (mean and worst of six), and the second week of ServeGen's small model (168 h, mean of one to three
 //! seeds; reversals an hour; the oracle: .990, 1,107, 105). One percent of the week's GPU hours is chance.
 //!
 //! | change | azure code | azure conversations | servegen, second week |
