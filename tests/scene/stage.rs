@@ -74,6 +74,9 @@ impl Stage {
             })
             .await;
         let fleet = Fleet::start(plane, &client, onprem).await.unwrap_or_else(|error| panic!("{error}"));
+        // A cloud node that is left of the scene before would take the first replica of the next.
+        let empty = fleet.until("the cloud nodes of the scene before to go", |now| now.machines(CLOUD) == 0).await;
+        empty.unwrap_or_else(|error| panic!("{error}"));
         let webhook_port = *WEBHOOK_PORT.get_or_init(|| {
             let [port] = free_ports();
             port
