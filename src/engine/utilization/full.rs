@@ -37,6 +37,9 @@ const PINNED: f64 = 45.0;
 const SHORT: (f64, f64) = (1.1, 0.5);
 /// Utilization below this, percent, is no reading of a full replica.
 const LEAST: f64 = 1.0;
+/// And not less than this share of the policy's target: a service that idles at a few percent from its first minute on would
+/// otherwise be taken for a full one.
+const LEAST_SHARE: f64 = 0.2;
 
 /// What a full replica reads, and whether all of them are full.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -92,11 +95,12 @@ impl Full {
         let samples = f64::from(fleet.ready) * covered / SAMPLE;
         let error = ((squares - mean * mean).max(0.0) / samples.max(1.0)).sqrt();
         let sure = mean - STANDARD_ERRORS * error;
-        let reading = self.reading.get_or_insert(mean.clamp(LEAST, target.max(LEAST)));
+        let least = LEAST.max(LEAST_SHARE * target);
+        let reading = self.reading.get_or_insert(mean.clamp(least, target.max(least)));
         let time = if sure > *reading { FOLLOWING } else { FORGETTING };
         // An idle service forgets nothing: it says nothing of a full one.
         if sure > *reading || mean > NEAR / 2.0 * *reading {
-            *reading += (sure.max(LEAST) - *reading) * (passed.min(HOLD) / time).min(1.0);
+            *reading += (sure.max(least) - *reading) * (passed.min(HOLD) / time).min(1.0);
         }
         if mean >= AS_GOOD_AS_FULL * *reading {
             self.since.get_or_insert(now);
@@ -144,7 +148,7 @@ mod tests {
 
     #[test]
     fn it_begins_with_what_is_read_first_and_never_above_the_target() {
-        for (first, expected) in [(0.0, LEAST), (25.0, 25.0), (97.0, TARGET)] {
+        for (first, expected) in [(0.0, LEAST_SHARE * TARGET), (25.0, 25.0), (97.0, TARGET)] {
             let mut full = Full::default();
             read(&mut full, 30, 4, first, 0.0);
             assert_eq!(full.reading(), None, "not sustained yet");
