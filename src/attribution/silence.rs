@@ -42,11 +42,8 @@ pub(super) fn seat(view: &View, service: &Service<'_>, seats: &mut BTreeMap<Obje
     let Ok(Some(order)) = burst::order(view, service.deployment) else { return };
     for pod in service.ready.iter().chain(&service.cut_off) {
         let Some(node) = pod.node.as_ref().and_then(|node| view.nodes.get(node)) else { continue };
-        let mut units = order.units.iter().enumerate();
-        let own =
-            units.find(|(_, unit)| unit.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value)));
-        if let Some((rank, unit)) = own {
-            seats.insert(pod.key.clone(), Seat { rank, pool: Arc::clone(&unit.name) });
+        if let Some(rank) = order.units.iter().position(|unit| unit.has(&node.labels)) {
+            seats.insert(pod.key.clone(), Seat { rank, pool: Arc::clone(&order.units[rank].name) });
         }
     }
 }

@@ -64,12 +64,8 @@ pub fn closed(view: &View, deployment: &Deployment, units: &[Unit], unseen: u32)
             anywhere += 1;
             continue;
         };
-        let labels = view.nodes.get(node).map(|node| &node.labels);
-        let within = |unit: &Unit| {
-            let mut wanted = unit.node_selector.iter();
-            labels.is_some_and(|labels| wanted.all(|(key, value)| labels.get(key) == Some(value)))
-        };
-        if let Some(pool) = units.iter().position(within) {
+        let Some(node) = view.nodes.get(node) else { continue };
+        if let Some(pool) = units.iter().position(|unit| unit.has(&node.labels)) {
             bound[pool] += 1;
         }
     }

@@ -29,6 +29,14 @@ pub struct Unit {
     pub max: Option<u32>,
 }
 
+impl Unit {
+    /// Whether a node with these labels is one of its nodes.
+    #[must_use]
+    pub fn has(&self, node: &Labels) -> bool {
+        self.node_selector.iter().all(|(key, value)| node.get(key) == Some(value))
+    }
+}
+
 /// A ResourcePolicy, reduced to what is honoured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourcePolicy {
