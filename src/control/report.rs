@@ -189,11 +189,11 @@ impl Reporter {
         }
         let target = outcome.target.as_ref().map(|(key, _)| key);
         let failed = target.and_then(|key| self.failures.lock().get(key).cloned());
-        let found = self.found.lock().clone();
         let foreign = |finding: &&Finding| {
             finding.fault == Fault::ForeignDeletionCost && target.is_some() && finding.deployment.as_ref() == target
         };
-        let beside = Beside { failed: failed.as_ref(), conflict: found.iter().find(foreign) };
+        let conflict = self.found.lock().iter().find(foreign).cloned();
+        let beside = Beside { failed: failed.as_ref(), conflict: conflict.as_ref() };
         let known: &[Condition] = before.status.as_ref().map_or(&policy.conditions, |(status, _)| status.conditions());
         let status = Status::of(outcome, &beside, known, policy.generation, at);
         let told = Told::of(outcome, status.conditions());
