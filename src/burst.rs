@@ -22,6 +22,7 @@ pub mod findings;
 pub mod maximum;
 pub mod near;
 pub mod release;
+pub mod wanted;
 pub mod webhook;
 
 /// Who ordered a service's pools.

@@ -23,8 +23,8 @@ use tokio::time::Instant;
 use super::{
     announce::{Announcer, Found},
     findings::{About, Fault, Finding, findings},
-    near, order,
-    release::{DELETION_COST, changes, costs},
+    release::{DELETION_COST, changes},
+    wanted,
 };
 use crate::{
     clock::Clock,
@@ -32,7 +32,6 @@ use crate::{
     config::{self, Scheduler},
     control::lease::Leadership,
     publish::{Publisher, Snapshot},
-    signal::{Known, Observer},
 };
 
 /// How often it is looked whether a removal is near. Shorter than any HPA's period.
@@ -193,7 +192,9 @@ impl Controller {
             })
             .collect();
         // While the cluster is unknown, what stands there stands.
-        let Some(wanted) = self.costs(snapshot, &ours) else { return Vec::new() };
+        let decided = self.publisher.decided();
+        let wanted = wanted::costs(snapshot, decided.as_deref(), &self.scrape, self.clock.now(), &ours);
+        let Some(wanted) = wanted else { return Vec::new() };
         let changes = changes(&wanted, &ours).into_iter();
         let mut plan: Vec<_> = changes
             .filter(|(uid, _)| !paused.contains_key(uid))
@@ -205,34 +206,6 @@ impl Controller {
         plan.sort_by_key(|(_, _, cost)| cost.is_none());
         plan.truncate(WRITES);
         plan
-    }
-
-    /// What should stand on the pods, given what does. `None` while the cluster is unknown.
-    fn costs(&self, snapshot: &Snapshot, standing: &BTreeMap<Arc<str>, i32>) -> Option<BTreeMap<Arc<str>, i32>> {
-        let (view, now) = (&snapshot.view, self.clock.now());
-        let Snapshot { readings, vocabulary, .. } = snapshot;
-        let known = Known { readings, view, vocabulary, scrape: &self.scrape };
-        let mut observer = Observer::new(known, now);
-        let decided = self.publisher.decided();
-        let mut wanted = BTreeMap::new();
-        for deployment in view.deployments.values() {
-            // Two orders are none; `findings` and the policy's condition tell of it.
-            let Ok(Some(order)) = order(view, deployment) else { continue };
-            let advice = decided.as_ref().and_then(|decided| decided.advice.get(&deployment.key));
-            let service = readings.services.get(&deployment.key);
-            let near = near::Known { view, vocabulary, readings: service, advice };
-            let near = near.removal(deployment);
-            if near.is_none() {
-                continue;
-            }
-            if let Some(observation) = observer.observe(&deployment.key, &order.nodes(), None) {
-                if observation.cluster_unknown.is_some() {
-                    return None;
-                }
-                wanted.extend(costs(&observation.pods, near, standing));
-            }
-        }
-        Some(wanted)
     }
 
     /// Side by side: a removal that comes while the first of many are written would find the others without a cost.

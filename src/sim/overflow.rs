@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     attribution::Statistic,
-    burst::{self, near, release},
+    burst,
     clock::Clock,
     cluster::{Autoscaler, ObjectKey, ScalingPolicy},
     config::{self, Scrape, Serving},
@@ -45,7 +45,6 @@ use crate::{
     policy::{self, DESIRED_METRIC, hpa::Follower},
     publish::Snapshot,
     reading::fresh,
-    signal::{Known, Observer},
 };
 
 /// A value may always be this old by the machine's clock, whatever the pace: its scheduling delays are not compressed.
@@ -230,20 +229,14 @@ impl Director {
         fresh(measured, self.clock.now(), self.adapter.scrape.max_age()).ok().map(|measured| measured.value)
     }
 
-    /// The deletion costs that [`burst::controller`] would write, by the same rules.
+    /// The deletion costs that [`burst::controller`] would write.
     fn costs(&self, snapshot: &Snapshot) -> BTreeMap<Arc<str>, i32> {
-        let Snapshot { readings, view, vocabulary, .. } = snapshot;
-        let key = self.world.deployment();
-        let Some(deployment) = view.deployments.get(&key) else { return BTreeMap::new() };
-        let Ok(Some(order)) = burst::order(view, deployment) else { return BTreeMap::new() };
-        let decided = self.adapter.publisher.decided();
-        let advice = decided.as_ref().and_then(|decided| decided.advice.get(&key));
-        let near = near::Known { view, vocabulary, readings: readings.services.get(&key), advice };
-        let known = Known { readings, view, vocabulary, scrape: &self.adapter.scrape };
-        let observation = Observer::new(known, self.clock.now()).observe(&key, &order.nodes(), None);
-        let near = near.removal(deployment);
-        let standing = view.pods.values().filter_map(|pod| Some((Arc::clone(&pod.uid), pod.deletion_cost?))).collect();
-        observation.map(|seen| release::costs(&seen.pods, near, &standing)).unwrap_or_default()
+        let Adapter { publisher, scrape, .. } = &self.adapter;
+        let pods = snapshot.view.pods.values();
+        let standing = pods.filter_map(|pod| Some((Arc::clone(&pod.uid), pod.deletion_cost?))).collect();
+        let decided = publisher.decided();
+        // The scene's cluster is always known.
+        burst::wanted::costs(snapshot, decided.as_deref(), scrape, self.clock.now(), &standing).unwrap_or_default()
     }
 
     /// Lets the HPA ask and follow. `unknown`: the engine says that something is.
