@@ -42,6 +42,8 @@ mod ledger;
 mod load;
 #[expect(dead_code, reason = "the scenes ask it for more")]
 mod prometheus;
+#[path = "../versus/prometheus_adapter.rs"]
+mod prometheus_adapter;
 mod record;
 mod release;
 #[expect(dead_code, reason = "the scenes watch arena's HPA, these whichever there is")]
@@ -82,14 +84,9 @@ struct Figures {
     release: Option<Kept>,
 }
 
-fn main() -> ExitCode {
-    let options = Options::parse();
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(measure(options)));
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> ExitCode {
+    let outcome = measure(Options::parse()).await;
     match outcome {
         Ok(figures) => {
             print!("{}", table(&figures));

@@ -22,6 +22,7 @@ use super::{
         workload::METRIC,
     },
     prometheus::Prometheus,
+    prometheus_adapter,
     stage::Stage,
 };
 
@@ -100,27 +101,11 @@ impl Incumbent {
     pub async fn start(stage: &Stage, prometheus: Scraping) -> Result<Self, String> {
         let plane = stage.plane;
         let [port] = free_ports();
-        let rules = plane.folder().join("adapter_rules.yaml");
-        fs::write(&rules, include_str!("../versus/adapter_rules.yaml")).map_err(|error| error.to_string())?;
-        let certificates = plane.folder().join("incumbent-certificates");
-        fs::create_dir_all(&certificates).map_err(|error| error.to_string())?;
         let names = [&*format!("{NAME}.{NAMESPACE}.svc"), "localhost", "127.0.0.1"];
-        plane.authority.issue(NAME, &[], &names).write(&certificates, "apiserver");
-        let kubeconfig = plane.kubeconfig(NAME, NAME, &["system:masters"]);
-        let kubeconfig = kubeconfig.display();
-        let arguments = [
-            format!("--secure-port={port}"),
-            "--bind-address=127.0.0.1".into(),
-            format!("--cert-dir={}", certificates.display()),
-            format!("--lister-kubeconfig={kubeconfig}"),
-            format!("--authentication-kubeconfig={kubeconfig}"),
-            format!("--authorization-kubeconfig={kubeconfig}"),
-            format!("--prometheus-url={}", prometheus.prometheus.url),
-            format!("--config={}", rules.display()),
-            "--metrics-relist-interval=30s".into(),
-            "--metrics-max-age=10m".into(),
-        ];
-        let part = Part::start(NAME, plane.folder(), &plane.program("prometheus-adapter/adapter"), &arguments)?;
+        let certificate = plane.authority.issue(NAME, &[], &names);
+        let url = &prometheus.prometheus.url;
+        let (program, arguments) = prometheus_adapter::command(plane, NAME, port, url, &certificate, &[])?;
+        let part = Part::start(NAME, plane.folder(), &program, &arguments)?;
         let service = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": NAME, "namespace": NAMESPACE},

@@ -15,6 +15,7 @@ use super::{
         process::{Part, free_ports},
     },
     prometheus::Prometheus,
+    prometheus_adapter,
     scene::Scene,
 };
 
@@ -110,34 +111,7 @@ fn incumbent(
     prometheus: &str,
     more: &[&str],
 ) -> Result<(PathBuf, Vec<String>), String> {
-    let plane = scene.plane;
-    let program = plane.program("prometheus-adapter/adapter");
-    if !program.exists() {
-        return Err(format!("{} is missing; tests/controlplane/build versus makes it", program.display()));
-    }
-    let rules = plane.folder().join("adapter_rules.yaml");
-    fs::write(&rules, include_str!("adapter_rules.yaml")).map_err(|error| error.to_string())?;
-    // It takes the pair `apiserver` of that folder if there is one, and makes one otherwise. Ours is trusted by the client.
-    let certificates = plane.folder().join(format!("{}-certificates", kind.name()));
-    fs::create_dir_all(&certificates).map_err(|error| error.to_string())?;
-    certificate(scene, kind).write(&certificates, "apiserver");
-    // An administrator: it is spared the questions of authorization that others cost.
-    let kubeconfig = plane.kubeconfig(kind.name(), kind.name(), &["system:masters"]);
-    let kubeconfig = kubeconfig.display();
-    let mut arguments = vec![
-        format!("--secure-port={port}"),
-        "--bind-address=127.0.0.1".into(),
-        format!("--cert-dir={}", certificates.display()),
-        format!("--lister-kubeconfig={kubeconfig}"),
-        format!("--authentication-kubeconfig={kubeconfig}"),
-        format!("--authorization-kubeconfig={kubeconfig}"),
-        format!("--prometheus-url={prometheus}"),
-        format!("--config={}", rules.display()),
-        "--metrics-relist-interval=30s".into(),
-        "--metrics-max-age=10m".into(),
-    ];
-    arguments.extend(more.iter().map(|&flag| flag.to_owned()));
-    Ok((program, arguments))
+    prometheus_adapter::command(scene.plane, kind.name(), port, prometheus, &certificate(scene, kind), more)
 }
 
 /// Program, flags and files of Tidegate: its defaults, but for the scrape interval.

@@ -35,6 +35,7 @@ mod decision;
 mod figures;
 mod latency;
 mod prometheus;
+mod prometheus_adapter;
 mod quantity;
 mod scene;
 mod staleness;
