@@ -33,6 +33,8 @@ const fn word(reason: &Reason) -> &'static str {
         Reason::Saturated { .. } => "Saturated",
         Reason::CannotTell { .. } => "CannotTell",
         Reason::OnItsWay { .. } => "OnItsWay",
+        Reason::Rising { .. } => "Rising",
+        Reason::Answered { .. } => "Answered",
         Reason::WarmUp { .. } => "WarmUp",
         Reason::Cooldown { .. } => "Cooldown",
         Reason::Window { .. } => "Window",

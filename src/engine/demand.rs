@@ -48,6 +48,8 @@ pub struct Measured {
     pub source: Option<Source>,
     /// Load of the ready pods, replica equivalents; at most one each, unless utilization is beyond the target.
     pub load: f64,
+    /// Requests that run or wait; 0 where they are not counted.
+    pub requests: f64,
     /// Requests that wait.
     pub waiting: f64,
     /// Those of them that are more than a pod's harmless queue.
@@ -154,6 +156,7 @@ pub(super) fn measure(
                 measured.known += 1;
                 measured.load += curve.load(running);
                 measured.waiting += waiting;
+                measured.requests += running + waiting;
                 measured.backlog += (waiting - HARMLESS_SHARE * clear * curve.rate).max(0.0);
                 sums.running += running;
                 sums.squares += running * running;

@@ -72,6 +72,18 @@ pub enum Reason {
         /// Pods that are not ready yet, and replicas without a pod yet.
         replicas: u32,
     },
+    /// Demand still rises: it is answered as a whole (R14).
+    Rising {
+        /// In so many seconds at the latest.
+        within_seconds: f64,
+    },
+    /// This demand was answered by replicas that are on their way (R14).
+    Answered {
+        /// So many.
+        replicas: u32,
+        /// More is asked for when demand peaks beyond this, replica equivalents.
+        beyond: f64,
+    },
     /// After a restart nothing is removed until a full window was measured.
     WarmUp {
         /// Seconds measured.
@@ -199,6 +211,12 @@ impl fmt::Display for Reason {
             }
             Self::CannotTell { why } => write!(f, "utilization alone cannot tell: {why}"),
             Self::OnItsWay { replicas } => write!(f, "{replicas} on their way are enough"),
+            Self::Rising { within_seconds } => {
+                write!(f, "it still rises, and is answered as a whole within {within_seconds:.0} s")
+            }
+            Self::Answered { replicas, beyond } => {
+                write!(f, "{replicas} on their way are the answer to it, unless it peaks beyond {beyond:.1}")
+            }
             Self::WarmUp { measured_seconds, needed_seconds } => {
                 write!(f, "nothing is removed before {needed_seconds:.0} s are measured, {measured_seconds:.0} s are")
             }

@@ -1,15 +1,14 @@
 //! How many replicas are wanted: what is expected, in the pools that could serve it.
 //!
-//! For pool `i` the target is `T_i = forecast + margin` at its time to ready, plus what works off the backlog. A backlog
-//! should be gone within the objective's time to first token, but nobody who is asked for now can help sooner than its time
-//! to ready: for pool `i` it is `W / (rate · max(clear, ready_i))`. Without that, the queue that builds up while nodes boot
-//! asks for more and more nodes (R14).
+//! For pool `i` the target is `T_i = forecast + margin` at its time to ready, plus what works off the backlog that there will
+//! be by then ([`super::backlog`]). That should be gone within the objective's time to first token, but nobody who is asked
+//! for now can help sooner than its time to ready: for pool `i` it is `W_i / max(clear, ready_i)`, `W_i` in replica-seconds.
 //!
 //! Wanted is `min(T_0, C_0)` with `C_i` the replicas that the pools up to `i` hold; a pool `i` beyond the first is wanted
 //! only if `T_i > C_{i-1}`: what is expected when a replica could serve there is still more than cheaper pools can serve
 //! (R20).
 
-use super::{burst::PoolView, demand::Measured, forecast::Expectation, policy::Policy, reasons::Reason};
+use super::{burst::PoolView, forecast::Expectation, policy::Policy, reasons::Reason};
 
 /// A sliver of a replica that is not worth one: less than the noise of a filtered demand.
 pub const SLIVER: f64 = 0.1;
@@ -23,11 +22,11 @@ pub struct Wanted {
     pub beyond: bool,
 }
 
-/// The target of a pool.
-pub(super) fn target(expected: Expectation, measured: &Measured, ready_seconds: f64, policy: &Policy) -> f64 {
+/// The target of a pool whose replicas need `ready_seconds`, when `waiting` replica-seconds of work will wait by then.
+pub(super) fn target(expected: Expectation, waiting: f64, ready_seconds: f64, policy: &Policy) -> f64 {
     let objective = policy.objective.time_to_first_token_seconds;
     let clear = policy.behavior.up.clear_backlog_seconds.unwrap_or(objective).max(ready_seconds).max(f64::MIN_POSITIVE);
-    expected.value + expected.margin + measured.backlog / (measured.rate * clear).max(f64::MIN_POSITIVE)
+    expected.value + expected.margin + waiting / clear
 }
 
 /// Fills the pools in their order. Says when another pool is, or is not, resorted to.

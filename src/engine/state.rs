@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     capacity::Capacity, demand::Memory, drift::Drift, filter::Filter, forecast::Forecaster, readiness::Readiness,
-    reasons::Direction, saturation::Saturation, season::Season, utilization::Map,
+    reasons::Direction, rise::Rise, saturation::Saturation, season::Season, utilization::Map,
 };
 use crate::signal::Maximum;
 
@@ -19,6 +19,7 @@ pub struct State {
     pub(super) filter: Filter,
     pub(super) forecaster: Forecaster,
     pub(super) saturation: Saturation,
+    pub(super) rise: Rise,
     /// What was wanted, replica equivalents.
     pub(super) wanted: Maximum,
     /// Moves between pools.
