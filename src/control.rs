@@ -25,6 +25,7 @@ use crate::{
 };
 
 pub mod act;
+mod bill;
 pub mod desk;
 pub mod lease;
 pub mod memory;

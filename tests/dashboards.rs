@@ -1,4 +1,4 @@
-//! The Grafana dashboard over the adapter's own metrics: `tidegate demo` plays its scene as a process of its own, Debian's
+//! The Grafana dashboard over the adapter's own metrics: `tidegate demo` plays its scenes as a process of its own, Debian's
 //! Prometheus scrapes it, and every panel's query has to find something.
 
 use std::{fs, path::Path, time::Duration};
@@ -10,8 +10,13 @@ use crate::cluster::{
     wait::eventually,
 };
 
-/// Twenty minutes of scene in this many seconds of test; the scene includes a dead exporter and lines of every kind.
+/// Twenty minutes of scene in a third of one.
 const SPEED: &str = "3";
+/// The scenes, by what `tidegate demo` is told: one has a dead exporter and lines of every kind, the other an engine that
+/// decides, and nodes that are bought and given back.
+const SCENES: [&[&str]; 2] = [&[], &["--engine"]];
+/// The time range that is looked at: more than both scenes take.
+const RANGE_SECONDS: f64 = 120.0;
 /// Two scrapes of one second and some slack; Grafana chooses four times the scrape interval.
 const RATE_INTERVAL: &str = "5s";
 
@@ -24,6 +29,7 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
             let query = target["expr"].as_str().expect("a target has an expression");
             let query = query
                 .replace("$__rate_interval", RATE_INTERVAL)
+                .replace("$__range", &format!("{RANGE_SECONDS}s"))
                 .replace("$metric", "DCGM_CUSTOM_PROCESS_SM_UTIL")
                 .replace("$namespace", ".+")
                 .replace("$job", ".+");
@@ -39,6 +45,26 @@ async fn get(client: &reqwest::Client, url: &str, query: &[(&str, &str)]) -> Res
     let answer = client.get(url).send().await.map_err(|error| error.to_string())?;
     let text = answer.text().await.map_err(|error| error.to_string())?;
     serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
+}
+
+/// Plays a scene of the demo to its end.
+async fn play(scratch: &Scratch, metrics: u16, scene: &[&str]) {
+    let metrics = format!("127.0.0.1:{metrics}");
+    let arguments = [&["demo", "--json", "--speed", SPEED, "--metrics-listen", &metrics], scene].concat();
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
+    let mut demo = Part::start("demo", &scratch.path, program, &arguments).unwrap();
+    let status = tokio::time::timeout(Duration::from_mins(2), async {
+        loop {
+            match demo.ended() {
+                Some(status) => return status,
+                None => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    })
+    .await;
+    let status = status.unwrap_or_else(|_| panic!("the demo does not end:\n{}", demo.tail(20)));
+    assert!(status.success(), "the demo failed:\n{}", demo.tail(20));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,25 +97,13 @@ async fn every_panel_of_the_dashboard_shows_data_of_the_demo_scene() {
     })
     .await;
 
-    let arguments =
-        ["demo", "--json", "--speed", SPEED, "--metrics-listen", &format!("127.0.0.1:{metrics}")].map(str::to_owned);
-    let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
-    let mut demo = Part::start("demo", &scratch.path, program, &arguments).unwrap();
-    let status = tokio::time::timeout(Duration::from_mins(2), async {
-        loop {
-            match demo.ended() {
-                Some(status) => return status,
-                None => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
-        }
-    })
-    .await;
-    let status = status.unwrap_or_else(|_| panic!("the demo does not end:\n{}", demo.tail(20)));
-    assert!(status.success(), "the demo failed:\n{}", demo.tail(20));
+    for scene in SCENES {
+        play(&scratch, metrics, scene).await;
+    }
 
     let now = get(&client, &format!("{api}/query"), &[("query", "time()")]).await.unwrap();
     let now: f64 = now["data"]["result"][0].as_f64().expect("Prometheus knows the time");
-    let (start, end) = ((now - 120.0).to_string(), now.to_string());
+    let (start, end) = ((now - RANGE_SECONDS).to_string(), now.to_string());
     let mut empty = Vec::new();
     for (title, query) in queries {
         let span = [("query", query.as_str()), ("start", &start), ("end", &end), ("step", "1")];

@@ -121,6 +121,7 @@ impl Scene {
                 created: None,
                 open: true,
                 lost: false,
+                gpus: 8,
                 allocatable: gpus(8, 110),
             }),
         );

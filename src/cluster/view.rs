@@ -202,6 +202,8 @@ pub struct Node {
     pub open: bool,
     /// Condition `Ready` is `Unknown`: its kubelet has not been heard of for longer than the cluster waits.
     pub lost: bool,
+    /// GPUs that it has (`status.capacity`), those that no pod may take at present among them.
+    pub gpus: u64,
     /// What its pods together may take.
     pub allocatable: Resources,
 }

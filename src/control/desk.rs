@@ -9,6 +9,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
+    bill::{Bill, pools},
     meters::Meters,
     recorder::Recorder,
     roster::{Entry, Subject, Work, roster},
@@ -58,6 +59,7 @@ struct Kept {
 #[derive(Debug, Default)]
 pub struct Desk {
     kept: BTreeMap<Owner, Kept>,
+    bill: Bill,
     last: Option<Timestamp>,
     recorder: Option<Recorder>,
 }
@@ -68,7 +70,7 @@ impl Desk {
     pub fn new(restored: BTreeMap<Arc<str>, State>, recorder: Option<Recorder>) -> Self {
         let kept =
             restored.into_iter().map(|(uid, state)| (Owner::Policy(uid), Kept { state, ..Kept::default() })).collect();
-        Self { kept, last: None, recorder }
+        Self { kept, bill: Bill::default(), last: None, recorder }
     }
 
     /// Decides for everybody at `now`.
@@ -81,6 +83,7 @@ impl Desk {
                 return Round { at: now, outcomes: Err(why) };
             }
         };
+        meters.billed(self.bill.tick(view, pools(view, &entries), now));
         let since = self.last.replace(now).map_or(0.0, |last| now.duration_since(last).as_secs_f64().max(0.0));
         let mut observer = Observer::new(Known { readings, view, vocabulary, scrape }, now);
         let mut present = BTreeSet::new();

@@ -107,6 +107,12 @@ impl std::fmt::Debug for Leadership {
 }
 
 impl Leadership {
+    /// Of a process that asks for no Lease, and never writes.
+    #[must_use]
+    pub fn never() -> Self {
+        Self { until: watch::channel(None).1, now: Arc::new(Instant::now) }
+    }
+
     /// As whoever has just taken a Lease of that duration.
     #[cfg(test)]
     pub(super) fn held(duration: Duration) -> Self {

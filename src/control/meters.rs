@@ -15,6 +15,7 @@ use prometheus_client::{
 };
 
 use super::{
+    bill::{Cost, Pool},
     lease::Leadership,
     round::{Outcome, unknown},
     words,
@@ -29,6 +30,9 @@ const ERROR_REPLICAS: [f64; 12] = [-8.0, -4.0, -2.0, -1.0, -0.5, -0.25, 0.0, 0.2
 const MOST_POOLS: usize = 64;
 /// Most pools of one service that are told apart, today's and former ones.
 const MOST_POOLS_OF_A_SERVICE: usize = 16;
+/// Longest name and node selector of a pool that is told apart, bytes together: far more than 16 labels take, and a
+/// ResourcePolicy's may be as long as its author likes.
+const LONGEST_POOL: usize = 2048;
 /// Stands for the pools beyond.
 const OTHER: &str = "other";
 
@@ -43,6 +47,10 @@ pub struct Meters {
     gpu_seconds: BTreeMap<(Service, Arc<str>), f64>,
     /// Ready replicas, by service and pool.
     ready: BTreeMap<Service, BTreeMap<Arc<str>, u32>>,
+    /// Seconds that the GPUs of each pool's nodes were there.
+    node_gpu_seconds: BTreeMap<Pool, f64>,
+    /// Nodes of each pool; none while they are unknown (R1).
+    nodes: BTreeMap<Pool, u32>,
     ready_seconds: BTreeMap<Arc<str>, Histogram>,
     forecast_errors: BTreeMap<Arc<str>, Histogram>,
     last: Vec<Last>,
@@ -92,6 +100,24 @@ impl Meters {
         self.ready.insert((Arc::clone(&deployment.namespace), Arc::clone(&deployment.name)), by_pool);
     }
 
+    /// What the nodes of all pools have cost since the last time; `None` while that is not known. Pools that no service has any
+    /// more take their counters with them.
+    pub(super) fn billed(&mut self, costs: Option<BTreeMap<Pool, Cost>>) {
+        self.nodes.clear();
+        let Some(costs) = costs else { return };
+        let before = std::mem::take(&mut self.node_gpu_seconds);
+        // Whoever has a series keeps it.
+        let (known, new): (Vec<_>, Vec<_>) = costs.into_iter().partition(|(pool, _)| before.contains_key(pool));
+        for (pool, cost) in known.into_iter().chain(new) {
+            let is_short = pool.name.len() + pool.selector().len() <= LONGEST_POOL;
+            let is_told_apart = is_short && self.node_gpu_seconds.len() < MOST_POOLS;
+            let pool = if is_told_apart { pool } else { Pool { name: OTHER.into(), nodes: BTreeMap::new() } };
+            *self.nodes.entry(pool.clone()).or_default() += cost.nodes;
+            let so_far = before.get(&pool).copied().unwrap_or_default();
+            *self.node_gpu_seconds.entry(pool).or_insert(so_far) += cost.gpu_seconds;
+        }
+    }
+
     /// What came differs from what was expected by so much.
     pub(super) fn missed_by(&mut self, pool: &str, replicas: f64) {
         histogram(&mut self.forecast_errors, pool, &ERROR_REPLICAS).observe(replicas);
@@ -110,6 +136,7 @@ impl Meters {
     /// Nothing can be decided: what was decided last is no longer true.
     pub(super) fn nothing(&mut self) {
         self.last.clear();
+        self.nodes.clear();
         self.at = None;
     }
 
@@ -175,10 +202,23 @@ pub struct Shown {
 impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         let meters = self.meters.lock();
-        let Meters { decisions, gpu_seconds, ready, ready_seconds, forecast_errors, last, at, moves, tick_seconds } =
-            &*meters;
+        let Meters {
+            decisions,
+            gpu_seconds,
+            ready,
+            node_gpu_seconds,
+            nodes,
+            ready_seconds,
+            forecast_errors,
+            last,
+            at,
+            moves,
+            tick_seconds,
+        } = &*meters;
         let age = at.and_then(|at| Duration::try_from(self.clock.now().duration_since(at)).ok()).unwrap_or_default();
-        let (last, ready) = if age > self.max_age { (&[][..], None) } else { (&last[..], Some(ready)) };
+        let is_young = age <= self.max_age;
+        let last = if is_young { &last[..] } else { &[] };
+        let (ready, nodes) = (is_young.then_some(ready), is_young.then_some(nodes));
         let encoder = &mut encoder;
         let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
         let none = || Vec::<(&'static str, Arc<str>)>::new();
@@ -236,6 +276,14 @@ impl Collector for Shown {
             pools.iter().map(|(pool, ready)| (labels(service, pool), f64::from(*ready))).collect()
         };
         family(encoder, gauge, "tidegate_ready_replicas", help, ready.into_iter().flatten().flat_map(of))?;
+        let help = "Seconds that the GPUs of a pool's nodes were there, held by pods or not: of each node from its making, or from \
+                    when this process began to count";
+        let labels = |pool: &Pool| [("pool", Arc::clone(&pool.name)), ("node_selector", pool.selector().into())];
+        let rows = node_gpu_seconds.iter().map(|(pool, seconds)| (labels(pool), *seconds));
+        family(encoder, counter, "tidegate_node_gpu_seconds", help, rows)?;
+        let help = "Nodes of a pool; absent while unknown";
+        let rows = nodes.into_iter().flatten().map(|(pool, nodes)| (labels(pool), f64::from(*nodes)));
+        family(encoder, gauge, "tidegate_nodes", help, rows)?;
         let help = "Seconds from a pod's creation to ready, by pool";
         histograms(encoder, "tidegate_time_to_ready_seconds", help, ready_seconds)?;
         let help = "What came less what was expected, by pool, replica equivalents";

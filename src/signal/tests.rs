@@ -228,6 +228,7 @@ fn nodes(mut scene: Scene, nodes: &[(&str, &str, u32)]) -> Scene {
             created: None,
             open: true,
             lost: false,
+            gpus: (*cards).into(),
             allocatable: gpus(*cards, 110),
         };
         scene.view.nodes.insert((*name).into(), Arc::new(node));

@@ -12,6 +12,8 @@
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 pub mod act;
@@ -40,7 +42,15 @@ use crate::{
     clock::Clock,
     cluster::{Autoscaler, ObjectKey, ScalingPolicy},
     config::{self, Scrape, Serving},
-    control::{self, desk::Desk, meters::Meters, recorder, round::Settled, words},
+    control::{
+        self,
+        desk::Desk,
+        lease::Leadership,
+        meters::{Meters, Shown},
+        recorder,
+        round::Settled,
+        words,
+    },
     engine::Decision,
     policy::{self, DESIRED_METRIC, hpa::Follower},
     publish::Snapshot,
@@ -82,7 +92,7 @@ struct Director {
     client: Client,
     hpa: Hpa,
     desk: Desk,
-    meters: Meters,
+    meters: Arc<Mutex<Meters>>,
     /// Age beyond which a decision says nothing.
     decision_age: Duration,
     replicas: u32,
@@ -103,7 +113,15 @@ impl Director {
         let retry = config::Duration(wall(Serving::default().retry.0));
         scrape = Scrape { serving: Serving { retry, ..Serving::default() }, ..scrape };
         let certificates = Certificates::make()?;
-        let adapter = Adapter::start(clock, scrape, metrics, &certificates).await?;
+        let (meters, decision_age) = (Arc::<Mutex<Meters>>::default(), least(script::STEP * TURNS));
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Shown {
+            meters: Arc::clone(&meters),
+            leadership: Leadership::never(),
+            clock,
+            max_age: decision_age,
+        }));
+        let adapter = Adapter::start(clock, scrape, metrics, registry, &certificates).await?;
         let url = format!("https://{}", adapter.address);
         let client = Client::new(&url, &certificates.authority, &certificates.client)?;
         let recorder = record
@@ -118,8 +136,8 @@ impl Director {
             client,
             hpa: Hpa::new(spec(&follower)),
             desk: Desk::new(BTreeMap::new(), recorder),
-            meters: Meters::default(),
-            decision_age: least(script::STEP * TURNS),
+            meters,
+            decision_age,
             adapter,
             replicas: script::FIRST_REPLICAS,
             critic: Critic::new(script::load(), late),
@@ -180,8 +198,8 @@ impl Director {
     /// The control loop's turn, and the order of release that follows from it. Nothing before the first snapshot.
     fn decide(&mut self, time: Duration) -> Result<Option<Turn>, SceneError> {
         let Adapter { publisher, scrape, .. } = &self.adapter;
-        let meters = &mut self.meters;
-        let round = control::turn(&mut self.desk, publisher, scrape, meters, self.clock, self.decision_age);
+        let (desk, age) = (&mut self.desk, self.decision_age);
+        let round = control::turn(desk, publisher, scrape, &mut self.meters.lock(), self.clock, age);
         let Some(outcome) = round.outcomes.ok().and_then(|outcomes| outcomes.into_iter().next()) else {
             return Ok(None);
         };

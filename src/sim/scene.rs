@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 pub mod act;
@@ -133,7 +134,7 @@ impl Director {
         let certificates = Certificates::make()?;
         let max_age = wall(script::MAX_AGE).max(LEAST_MAX_AGE);
         let scrape = adapter::exporters(urls, wall(script::SCRAPE_INTERVAL), max_age);
-        let adapter = Adapter::start(clock, scrape, metrics, &certificates).await?;
+        let adapter = Adapter::start(clock, scrape, metrics, Registry::default(), &certificates).await?;
         let client =
             Client::new(&format!("https://{}", adapter.address), &certificates.authority, &certificates.client)?;
         let cluster = Cluster::new(

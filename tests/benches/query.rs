@@ -96,6 +96,7 @@ fn view() -> View {
                 created: None,
                 open: true,
                 lost: false,
+                gpus: 0,
                 allocatable: Resources::default(),
             }),
         );

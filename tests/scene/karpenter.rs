@@ -24,6 +24,10 @@ pub const CLOUD: &str = "cloud";
 /// From the request for a node to its registration: a short boot.
 const BOOT: &str = "3s";
 
+/// How long a node has to be empty before Karpenter looks at it. It looks each 10 s, and then waits 15 s for pods that
+/// may come.
+pub const CONSOLIDATE_AFTER: &str = "5s";
+
 /// Starts it with a pool of one-GPU nodes that holds at most `gpus`.
 pub async fn start(plane: &ControlPlane, gpus: usize) -> Result<Part, String> {
     let module = module(plane, "karpenter")?;
@@ -73,7 +77,7 @@ spec:
       requirements: [{{key: karpenter.sh/capacity-type, operator: In, values: [on-demand]}}]
       expireAfter: Never
   limits: {{nvidia.com/gpu: "{gpus}"}}
-  disruption: {{consolidationPolicy: WhenEmpty, consolidateAfter: 5s, budgets: [{{nodes: "100%"}}]}}
+  disruption: {{consolidationPolicy: WhenEmpty, consolidateAfter: {CONSOLIDATE_AFTER}, budgets: [{{nodes: "100%"}}]}}
 "#
     )
 }

@@ -18,6 +18,15 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use super::{fleet::PREDICTORS, karpenter::POOL};
 
+/// A node that is gone, and how it went. Times are seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Return {
+    /// From its last pod's end to the node autoscaler's decision; `None` if nobody saw one.
+    pub given_up: Option<f64>,
+    /// From its last pod's end to its own.
+    pub gone: f64,
+}
+
 /// A pod of a predictor.
 #[derive(Debug, Clone)]
 pub struct Replica {
@@ -38,8 +47,18 @@ pub struct Machine {
     pub asked: Option<Instant>,
     /// When it was there.
     pub there: Option<Instant>,
+    /// When the node autoscaler gave it up.
+    pub given_up: Option<Instant>,
     /// When it was gone.
     pub gone: Option<Instant>,
+}
+
+impl Machine {
+    /// Seconds that it was there; one that still is counts to the present.
+    fn seconds(&self) -> f64 {
+        let now = Instant::now();
+        self.gone.unwrap_or(now).duration_since(self.there.unwrap_or(now)).as_secs_f64()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +99,7 @@ enum Change {
     Claim {
         name: String,
         node: Option<String>,
+        given_up: bool,
     },
     Nothing,
 }
@@ -109,7 +129,8 @@ fn node(event: Event<Node>) -> Change {
 fn claim(event: Event<DynamicObject>) -> Change {
     match event {
         Event::Apply(claim) | Event::InitApply(claim) => {
-            Change::Claim { name: claim.name_any(), node: claim.data["status"]["nodeName"].as_str().map(str::to_owned) }
+            let node = claim.data["status"]["nodeName"].as_str().map(str::to_owned);
+            Change::Claim { name: claim.name_any(), node, given_up: claim.metadata.deletion_timestamp.is_some() }
         }
         _ => Change::Nothing,
     }
@@ -161,13 +182,35 @@ impl Ledger {
         self.replicas(namespace, pool).iter().map(held).sum::<Duration>().as_secs_f64()
     }
 
+    /// How many nodes of one pool there were, and the seconds that they were there, added up: what a cloud would bill.
+    pub fn billed(&self, pool: &str) -> (usize, f64) {
+        let book = self.book.lock();
+        let there = book.machines.values().filter(|machine| machine.pool == pool && machine.there.is_some());
+        let seconds: Vec<f64> = there.map(Machine::seconds).collect();
+        (seconds.len(), seconds.iter().sum())
+    }
+
+    /// How the nodes of one pool went that had a pod and are gone.
+    pub fn returns(&self, pool: &str) -> Vec<Return> {
+        let book = self.book.lock();
+        let last_pod = |node: &str| {
+            let on_it = book.replicas.values().filter(|replica| replica.bound.as_ref().is_some_and(|b| b.0 == node));
+            on_it.filter_map(|replica| replica.gone).max()
+        };
+        let of_pool = book.machines.iter().filter(|(_, machine)| machine.pool == pool);
+        let returned = of_pool.filter_map(|(name, machine)| {
+            let empty = last_pod(name)?;
+            let after = |then: Instant| then.saturating_duration_since(empty).as_secs_f64();
+            Some(Return { given_up: machine.given_up.map(after), gone: after(machine.gone?) })
+        });
+        returned.collect()
+    }
+
     /// Seconds that the nodes under those pods were there.
     pub fn node_seconds(&self, namespace: &str, pool: &str) -> f64 {
-        let now = Instant::now();
         let named = |(replica, machine): (Replica, Machine)| Some((replica.bound?.0, machine));
         let nodes: BTreeMap<String, Machine> = self.replicas(namespace, pool).into_iter().filter_map(named).collect();
-        let there = |node: &Machine| node.gone.unwrap_or(now).duration_since(node.there.unwrap_or(now));
-        nodes.values().map(there).sum::<Duration>().as_secs_f64()
+        nodes.values().map(Machine::seconds).sum()
     }
 }
 
@@ -201,10 +244,12 @@ impl Book {
                     machine.gone = Some(now);
                 }
             }
-            Change::Claim { name, node } => {
+            Change::Claim { name, node, given_up } => {
                 let asked = *self.asked.entry(name).or_insert(now);
                 if let Some(node) = node {
-                    self.machines.entry(node).or_default().asked.get_or_insert(asked);
+                    let machine = self.machines.entry(node).or_default();
+                    machine.asked.get_or_insert(asked);
+                    machine.given_up = machine.given_up.or(given_up.then_some(now));
                 }
             }
             Change::Nothing => {}

@@ -109,6 +109,7 @@ struct NodeSpec {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct NodeStatus {
+    capacity: Option<Amounts>,
     allocatable: Option<Amounts>,
     conditions: Option<Vec<NodeCondition>>,
 }
@@ -121,16 +122,19 @@ struct NodeCondition {
 
 impl WireNode {
     pub(super) fn decode(self, gpu_resources: &[String]) -> Result<Node, String> {
-        let Self { metadata, spec, status: NodeStatus { allocatable, conditions } } = self;
+        let Self { metadata, spec, status: NodeStatus { capacity, allocatable, conditions } } = self;
         let ready = conditions.iter().flatten().find(|c| c.r#type == "Ready").map(|c| &*c.status);
-        let amount = |name: &str| allocatable.as_ref().and_then(|allocatable| allocatable.get(name));
+        let counted = |amounts: Option<&Amounts>, field| {
+            resources(|name| amounts.and_then(|amounts| amounts.get(name)), gpu_resources, field)
+        };
         Ok(Node {
             name: metadata.name,
             labels: metadata.labels.unwrap_or_default(),
             created: metadata.creation_timestamp,
             open: ready == Some("True") && !spec.unschedulable,
             lost: ready == Some("Unknown"),
-            allocatable: resources(amount, gpu_resources, "status.allocatable")?,
+            gpus: counted(capacity.as_ref(), "status.capacity")?.gpus.iter().map(|(_, count)| count).sum(),
+            allocatable: counted(allocatable.as_ref(), "status.allocatable")?,
         })
     }
 }
@@ -199,7 +203,7 @@ mod tests {
                 "metadata": {"name": "n", "creationTimestamp": "2026-01-02T03:00:00Z"}, "spec": spec,
                 "status": {
                     "capacity": {"cpu": "96", "memory": "1Ti", "pods": "110", "nvidia.com/gpu": "8"},
-                    "allocatable": {"cpu": "95500m", "memory": "1000Gi", "pods": "110", "nvidia.com/gpu": "8"},
+                    "allocatable": {"cpu": "95500m", "memory": "1000Gi", "pods": "110", "nvidia.com/gpu": "7"},
                     "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}],
                 },
             });
@@ -217,8 +221,9 @@ mod tests {
             assert_eq!((node.open, node.lost), (open, lost), "{spec} {ready}");
         }
         let known = node(json!({}), "True");
-        let gpus = vec![("nvidia.com/gpu".into(), 8)];
+        let gpus = vec![("nvidia.com/gpu".into(), 7)];
         assert_eq!(known.allocatable, Resources { cpu_millis: 95_500, memory_bytes: 1000 << 30, gpus, pods: 110 });
+        assert_eq!(known.gpus, 8, "one of them is out of order");
         assert_eq!(known.created, Some("2026-01-02T03:00:00Z".parse().unwrap()));
     }
 

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kube::{Api, client::Body};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use super::*;
 use crate::{
-    attribution::scene::{MAX_AGE, Scene, key, now, vocabulary},
+    attribution::scene::{MAX_AGE, SM, Scene, key, now, vocabulary},
     clock::Clock,
-    cluster::ScalingPolicy,
+    cluster::{Node, ResourcePolicy, ScalingPolicy},
     control::{
-        lease::{Election, Terms},
+        bill::{Cost, Pool},
+        lease::Leadership,
         meters::Shown,
         words,
     },
@@ -168,13 +168,93 @@ fn a_service_that_is_merely_refused_keeps_the_gpu_seconds_that_it_has_cost() {
     assert!(meters.gpu_seconds().abs() < 1e-9, "the Deployment is gone: {}", meters.gpu_seconds());
 }
 
+/// A node of that pool with 8 GPUs.
+fn node(scene: &mut Scene, name: &str, pool: &str, created: Timestamp) {
+    let labels = [("pool".into(), pool.into())].into();
+    let node = Node { name: name.into(), labels, created: Some(created), ..(*scene.view.nodes["n1"]).clone() };
+    scene.view.nodes.insert(name.into(), Arc::new(node));
+}
+
+fn resource_policy(name: &str, app: &str, pool: &str) -> Arc<ResourcePolicy> {
+    let policy = json!({
+        "metadata": {"name": name, "namespace": "prod"},
+        "spec": {"selector": {"app": app}, "units": [{"resource": "elastic", "nodeSelector": {"pool": pool}}]},
+    });
+    Arc::new(ResourcePolicy::from_json(&policy.to_string()).unwrap())
+}
+
+/// Labels and value of each line of that family; hundredths of a second are the test's own.
+fn series<'p>(page: &'p str, family: &str) -> Vec<(&'p str, f64)> {
+    let of = page.lines().filter_map(|line| line.strip_prefix(family)?.strip_prefix('{')?.rsplit_once("} "));
+    of.map(|(labels, value)| (labels, value.parse::<f64>().unwrap().round())).collect()
+}
+
+#[test]
+fn r20_nodes_are_counted_by_the_pools_of_policies_and_of_resource_policies_once_for_all_their_services() {
+    let cloud = json!({"pools": [{"name": "cloud", "nodeSelector": {"pool": "cloud", "zone": "a"}}]});
+    let mut scene = scene().service("other").service("plain-predictor").hpa("plain", "plain-predictor", SM, 50.0);
+    scene.view.policies.insert(key("llm"), policy("llm", &cloud));
+    let target = json!({"targetRef": {"kind": "Deployment", "name": "other"}, "pools": cloud["pools"]});
+    scene.view.policies.insert(key("other"), policy("other", &target));
+    // Where a ScalingPolicy names the pools, by its names pods are counted; the other has none.
+    for (service, pool) in [("llm-predictor", "cloud"), ("plain-predictor", "spot")] {
+        let deployment = scene.view.deployments.get_mut(&key(service)).unwrap();
+        Arc::make_mut(deployment).template_labels = [("app".into(), service.into())].into();
+        scene.view.resource_policies.insert(key(service), resource_policy(service, service, pool));
+    }
+    node(&mut scene, "c1", "cloud", now());
+    Arc::make_mut(scene.view.nodes.get_mut("c1").unwrap()).labels.insert("zone".into(), "a".into());
+    node(&mut scene, "s1", "spot", now());
+
+    let (clock, mut desk, mut meters) = (Clock::start(), Desk::default(), Meters::default());
+    for ago in [10, 0] {
+        let at = clock.now() - SignedDuration::from_secs(ago);
+        desk.tick(&snapshot(&scene), &config::Scrape::default(), &mut meters, at);
+    }
+    let page = shown(meters, clock);
+    assert_eq!(
+        series(&page, "tidegate_node_gpu_seconds_total"),
+        [
+            (r#"pool="1 (elastic)",node_selector="pool=spot""#, 80.0),
+            (r#"pool="cloud",node_selector="pool=cloud,zone=a""#, 80.0),
+        ]
+    );
+}
+
+/// R1 and R2: nodes that were counted have cost what they have cost; how many there are now is another question.
+#[test]
+fn nodes_are_shown_while_they_are_known_and_their_cost_always() {
+    let mut scene = scene();
+    let pools = json!({"pools": [{"name": "cloud", "nodeSelector": {"pool": "cloud"}}]});
+    scene.view.policies.insert(key("llm"), policy("llm", &pools));
+    node(&mut scene, "c1", "cloud", now());
+    for (what, unlisted, ago, are_shown) in [
+        ("all is known", None, 0, true),
+        ("the loop hangs", None, 16, false),
+        ("nodes are not listed", Some("nodes"), 0, false),
+        ("nothing can be decided", Some("deployments"), 0, false),
+    ] {
+        let (clock, mut desk, mut meters) = (Clock::start(), Desk::default(), Meters::default());
+        let at = |ago| clock.now() - SignedDuration::from_secs(ago);
+        let mut tick = |scene: &Scene, at| {
+            desk.tick(&snapshot(scene), &config::Scrape::default(), &mut meters, at);
+        };
+        tick(&scene, at(ago + 20));
+        tick(&scene, at(ago + 10));
+        let mut last = scene.clone();
+        last.view.unsynced.extend(unlisted);
+        tick(&last, at(ago));
+        let page = shown(meters, clock);
+        let of = |family: &str| series(&page, family).iter().map(|(_, value)| *value).collect::<Vec<_>>();
+        let cost = if unlisted.is_some() { 80.0 } else { 160.0 };
+        assert_eq!(of("tidegate_node_gpu_seconds_total"), [cost], "{what}");
+        assert_eq!(of("tidegate_nodes"), if are_shown { &[1.0][..] } else { &[] }, "{what}");
+    }
+}
+
 /// What `/metrics` shows of these meters.
 fn shown(meters: Meters, clock: Clock) -> String {
-    let nobody = tower::service_fn(async |_: http::Request<Body>| Err::<http::Response<Body>, _>("nobody is there"));
-    let leases = Api::namespaced(kube::Client::new(nobody, "tidegate"), "tidegate");
-    let terms = Terms { name: "tidegate".into(), identity: "a".into(), duration: Duration::from_secs(15) };
-    let (_, leadership) = Election::new(leases, terms, clock, Arc::new(tokio::time::Instant::now));
-    let max_age = Duration::from_secs(15);
+    let (leadership, max_age) = (Leadership::never(), Duration::from_secs(15));
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Shown { meters: Arc::new(Mutex::new(meters)), leadership, clock, max_age }));
     apiservice::metrics::page(&registry, "").1
@@ -224,10 +304,23 @@ async fn r22_whoever_names_pools_cannot_grow_the_page_without_bound() {
         meters.held_gpus(&key("llm-predictor"), &pool, 1.0);
     }
     meters.held_gpus(&key("neighbour"), "onprem", 1.0);
+    let pool = |name: &str, label: &str| Pool { name: name.into(), nodes: [("pool".into(), label.into())].into() };
+    let long = pool("endless", &"x".repeat(5000));
+    let pools = (0..1000).map(|n| pool(&format!("pool-{n}"), "a")).chain([long]);
+    for _ in 0..2 {
+        meters.billed(Some(pools.clone().map(|pool| (pool, Cost { gpu_seconds: 1.0, nodes: 1 })).collect()));
+    }
     assert!((meters.gpu_seconds() - 1001.0).abs() < 1e-9, "all of them count");
     let page = shown(meters, Clock::start());
-    let series = |of: &str| page.lines().filter(|line| line.starts_with(of)).count();
-    assert_eq!(series("tidegate_time_to_ready_seconds_count{"), 65, "64 and the others: {page}");
-    assert_eq!(series("tidegate_forecast_error_replicas_count{"), 65, "{page}");
-    assert_eq!(series("tidegate_gpu_seconds_total{"), 16 + 1 + 1, "{page}");
+    let count = |of: &str| series(&page, of).len();
+    assert_eq!(count("tidegate_time_to_ready_seconds_count"), 65, "64 and the others: {page}");
+    assert_eq!(count("tidegate_forecast_error_replicas_count"), 65, "{page}");
+    assert_eq!(count("tidegate_gpu_seconds_total"), 16 + 1 + 1, "{page}");
+    let nodes = series(&page, "tidegate_node_gpu_seconds_total");
+    assert_eq!(
+        (nodes.len(), nodes.iter().map(|(_, seconds)| seconds).sum()),
+        (64, 2002.0),
+        "63 and the others, and all of them count: {page}"
+    );
+    assert!(!page.contains("endless"), "{page}");
 }

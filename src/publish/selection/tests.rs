@@ -27,8 +27,15 @@ fn scene(onprem: Option<&str>, cloud: f64) -> Scene {
         scene = scene.change_pod(pod, |pod| pod.node = Some(node.into()));
         let pool = if node == "home" { "onprem" } else { "cloud" };
         let labels = [("pool".into(), pool.into())].into();
-        let node =
-            Node { name: node.into(), labels, created: None, open: true, lost: false, allocatable: gpus(1, 110) };
+        let node = Node {
+            name: node.into(),
+            labels,
+            created: None,
+            open: true,
+            lost: false,
+            gpus: 1,
+            allocatable: gpus(1, 110),
+        };
         scene.view.nodes.insert(Arc::clone(&node.name), Arc::new(node));
     }
     let policy = ResourcePolicy {

@@ -147,6 +147,7 @@ impl Nodes {
             created,
             open: true,
             lost: false,
+            gpus: node.cards as u64,
             allocatable: resources(node.cards, PODS_PER_NODE),
         });
         seen.map(|node| (Arc::clone(&node.name), Arc::new(node))).collect()

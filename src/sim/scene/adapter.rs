@@ -67,7 +67,8 @@ pub struct Adapter {
 
 impl Adapter {
     /// Scrapes what `scrape` says, and serves on a loopback port what that tells about the pods of the latest view; our own
-    /// metrics on `metrics`, if wanted. Ages are by `clock`, the pace of scrapes by the machine's.
+    /// metrics on `metrics`, if wanted, with what is in `registry` already. Ages are by `clock`, the pace of scrapes by the
+    /// machine's.
     ///
     /// # Errors
     /// A socket or certificate that cannot be used.
@@ -75,6 +76,7 @@ impl Adapter {
         clock: Clock,
         scrape: Scrape,
         metrics: Option<SocketAddr>,
+        mut registry: Registry,
         certificates: &Certificates,
     ) -> Result<Self, SceneError> {
         let config = Config::default();
@@ -121,7 +123,6 @@ impl Adapter {
         let nobody = kube::Config::new(http::Uri::from_static(NO_API_SERVER));
         let authorizer = Authorizer::new(kube::Client::try_from(nobody)?);
         let authenticator = Authenticator::new(Arc::new(TrustStore::only(trust)), None);
-        let mut registry = Registry::default();
         registry.register_collector(Box::new(Process));
         let series = config.telemetry.series;
         let measured = Measured { publisher: Arc::clone(&publisher), store, clock, series };

@@ -63,6 +63,7 @@ pub fn view(nodes: usize, now: Timestamp) -> View {
                 created: None,
                 open: true,
                 lost: false,
+                gpus: 0,
                 allocatable: Resources::default(),
             }),
         );
