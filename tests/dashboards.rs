@@ -1,7 +1,7 @@
 //! The Grafana dashboard over the adapter's own metrics: `tidegate demo` plays its scene as a process of its own, Debian's
 //! Prometheus scrapes it, and every panel's query has to find something.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use serde_json::Value;
 
@@ -14,6 +14,8 @@ use crate::cluster::{
 const SPEED: &str = "3";
 /// Two scrapes of one second and some slack; Grafana chooses four times the scrape interval.
 const RATE_INTERVAL: &str = "5s";
+/// How far back the panels look: longer than any machine takes for the scene.
+const SPAN_SECONDS: f64 = 600.0;
 
 /// A panel's title and query, with the dashboard's variables as Grafana fills them in when all is selected.
 fn queries(dashboard: &Value) -> Vec<(String, String)> {
@@ -75,21 +77,12 @@ async fn every_panel_of_the_dashboard_shows_data_of_the_demo_scene() {
         ["demo", "--json", "--speed", SPEED, "--metrics-listen", &format!("127.0.0.1:{metrics}")].map(str::to_owned);
     let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
     let mut demo = Part::start("demo", &scratch.path, program, &arguments).unwrap();
-    let status = tokio::time::timeout(Duration::from_mins(2), async {
-        loop {
-            match demo.ended() {
-                Some(status) => return status,
-                None => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
-        }
-    })
-    .await;
-    let status = status.unwrap_or_else(|_| panic!("the demo does not end:\n{}", demo.tail(20)));
+    let status = eventually("the demo to end", async || demo.ended().ok_or("it runs still")).await;
     assert!(status.success(), "the demo failed:\n{}", demo.tail(20));
 
     let now = get(&client, &format!("{api}/query"), &[("query", "time()")]).await.unwrap();
     let now: f64 = now["data"]["result"][0].as_f64().expect("Prometheus knows the time");
-    let (start, end) = ((now - 120.0).to_string(), now.to_string());
+    let (start, end) = ((now - SPAN_SECONDS).to_string(), now.to_string());
     let mut empty = Vec::new();
     for (title, query) in queries {
         let span = [("query", query.as_str()), ("start", &start), ("end", &end), ("step", "1")];
