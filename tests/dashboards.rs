@@ -10,8 +10,9 @@ use crate::cluster::{
     wait::eventually,
 };
 
-/// Twenty minutes of scene in this many seconds of test; the scene includes a dead exporter and lines of every kind.
-const SPEED: &str = "3";
+/// Twenty minutes of scene in a few seconds of test; the scene includes a dead exporter and lines of every kind. Each slower than
+/// the one before: on a machine that cannot follow, the scene does not play as described.
+const SPEEDS: [&str; 3] = ["3", "1", "0.4"];
 /// Two scrapes of one second and some slack; Grafana chooses four times the scrape interval.
 const RATE_INTERVAL: &str = "5s";
 /// How far back the panels look: longer than any machine takes for the scene.
@@ -73,12 +74,22 @@ async fn every_panel_of_the_dashboard_shows_data_of_the_demo_scene() {
     })
     .await;
 
-    let arguments =
-        ["demo", "--json", "--speed", SPEED, "--metrics-listen", &format!("127.0.0.1:{metrics}")].map(str::to_owned);
-    let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
-    let mut demo = Part::start("demo", &scratch.path, program, &arguments).unwrap();
-    let status = eventually("the demo to end", async || demo.ended().ok_or("it runs still")).await;
-    assert!(status.success(), "the demo failed:\n{}", demo.tail(20));
+    let play = async |speed: &str| {
+        let listen = format!("127.0.0.1:{metrics}");
+        let arguments = ["demo", "--json", "--speed", speed, "--metrics-listen", &listen].map(str::to_owned);
+        let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
+        let mut demo = Part::start("demo", &scratch.path, program, &arguments).unwrap();
+        let status = eventually("the demo to end", async || demo.ended().ok_or("it runs still")).await;
+        if status.success() { Ok(()) } else { Err(format!("at speed {speed}:\n{}", demo.tail(20))) }
+    };
+    let mut outcome = Err(String::new());
+    for speed in SPEEDS {
+        outcome = play(speed).await;
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome.unwrap_or_else(|error| panic!("the demo failed: {error}"));
 
     let now = get(&client, &format!("{api}/query"), &[("query", "time()")]).await.unwrap();
     let now: f64 = now["data"]["result"][0].as_f64().expect("Prometheus knows the time");
