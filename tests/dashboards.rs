@@ -1,7 +1,7 @@
 //! The Grafana dashboard over the adapter's own metrics: `tidegate demo` plays its scenes as a process of its own, Debian's
 //! Prometheus scrapes it, and every panel's query has to find something.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use serde_json::Value;
 
@@ -10,15 +10,16 @@ use crate::cluster::{
     wait::eventually,
 };
 
-/// Twenty minutes of scene in a third of one.
-const SPEED: &str = "3";
+/// Twenty minutes of scene in a third of one. Each slower than the one before: on a machine that cannot follow, a scene does not
+/// play as described.
+const SPEEDS: [&str; 3] = ["3", "1", "0.4"];
 /// The scenes, by what `tidegate demo` is told: one has a dead exporter and lines of every kind, the other an engine that
 /// decides, and nodes that are bought and given back.
 const SCENES: [&[&str]; 2] = [&[], &["--engine"]];
-/// The time range that is looked at: more than both scenes take.
-const RANGE_SECONDS: f64 = 120.0;
 /// Two scrapes of one second and some slack; Grafana chooses four times the scrape interval.
 const RATE_INTERVAL: &str = "5s";
+/// How far back the panels look: longer than any machine takes for the scene.
+const SPAN_SECONDS: f64 = 600.0;
 
 /// A panel's title and query, with the dashboard's variables as Grafana fills them in when all is selected.
 fn queries(dashboard: &Value) -> Vec<(String, String)> {
@@ -48,23 +49,14 @@ async fn get(client: &reqwest::Client, url: &str, query: &[(&str, &str)]) -> Res
 }
 
 /// Plays a scene of the demo to its end.
-async fn play(scratch: &Scratch, metrics: u16, scene: &[&str]) {
+async fn play(scratch: &Scratch, metrics: u16, scene: &[&str], speed: &str) -> Result<(), String> {
     let metrics = format!("127.0.0.1:{metrics}");
-    let arguments = [&["demo", "--json", "--speed", SPEED, "--metrics-listen", &metrics], scene].concat();
+    let arguments = [&["demo", "--json", "--speed", speed, "--metrics-listen", &metrics], scene].concat();
     let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
     let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
     let mut demo = Part::start("demo", &scratch.path, program, &arguments).unwrap();
-    let status = tokio::time::timeout(Duration::from_mins(2), async {
-        loop {
-            match demo.ended() {
-                Some(status) => return status,
-                None => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
-        }
-    })
-    .await;
-    let status = status.unwrap_or_else(|_| panic!("the demo does not end:\n{}", demo.tail(20)));
-    assert!(status.success(), "the demo failed:\n{}", demo.tail(20));
+    let status = eventually("the demo to end", async || demo.ended().ok_or("it runs still")).await;
+    if status.success() { Ok(()) } else { Err(format!("{scene:?} at speed {speed}:\n{}", demo.tail(20))) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,12 +90,19 @@ async fn every_panel_of_the_dashboard_shows_data_of_the_demo_scene() {
     .await;
 
     for scene in SCENES {
-        play(&scratch, metrics, scene).await;
+        let mut outcome = Err(String::new());
+        for speed in SPEEDS {
+            outcome = play(&scratch, metrics, scene, speed).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome.unwrap_or_else(|error| panic!("the demo failed: {error}"));
     }
 
     let now = get(&client, &format!("{api}/query"), &[("query", "time()")]).await.unwrap();
     let now: f64 = now["data"]["result"][0].as_f64().expect("Prometheus knows the time");
-    let (start, end) = ((now - RANGE_SECONDS).to_string(), now.to_string());
+    let (start, end) = ((now - SPAN_SECONDS).to_string(), now.to_string());
     let mut empty = Vec::new();
     for (title, query) in queries {
         let span = [("query", query.as_str()), ("start", &start), ("end", &end), ("step", "1")];

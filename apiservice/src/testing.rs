@@ -27,7 +27,7 @@ pub(crate) mod kube_api;
 pub(crate) mod pki;
 
 /// The longest that a test waits for something that should happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `happened`, and fails the test if it does not.
 pub(crate) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {

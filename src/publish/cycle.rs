@@ -131,7 +131,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), seen).await.unwrap_or_else(|_| panic!("{what}"));
+        tokio::time::timeout(Duration::from_mins(1), seen).await.unwrap_or_else(|_| panic!("{what}"));
     }
 
     #[tokio::test]

@@ -156,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn r22_connections_beyond_the_limit_wait_and_those_that_ask_nothing_make_room() {
-        let limits = Limits { connections: 2, header_read: Duration::from_millis(300), ..limits() };
+        let limits = Limits { connections: 2, header_read: Duration::from_secs(3), ..limits() };
         let (address, _stop, _server) = start(limits).await;
         let idle = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
         let mut third = TcpStream::connect(address).await.unwrap();

@@ -33,7 +33,7 @@ const FLAGS: [&str; 10] = [
 ];
 
 /// How long one answer may take. The machine may be busy with other things.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A browser with one page.
 pub struct Page {

@@ -6,8 +6,10 @@
 
 use std::{
     collections::BTreeSet,
+    io::Write as _,
     panic::{AssertUnwindSafe, resume_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use apiservice::{Limits, Options, tls::CertificateFiles};
@@ -19,26 +21,75 @@ use kube::{
 };
 use serde_json::json;
 use tidegate::sim::hpa::{Behavior, Hpa, Limit, Scale, Sync};
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{net::TcpListener, sync::oneshot, time::Instant};
 
 use super::{
     adapter::{self, NAMESPACE, SERVICE, answered, point},
     namespace::Namespace,
-    wait::eventually,
+    wait::{GLANCE, PATIENCE},
 };
 use scenario::Scenario;
 use stage::{Look, MARK, Outcome, Stage};
 
+mod cast;
+mod edges;
 mod scenario;
 mod scenarios;
 mod stage;
 
+/// How often a scenario is played at most until both come to the same.
+///
+/// A machine that stands still for a moment can spoil a play: the controller then reads its clock late, or begins a sync from
+/// a cache that is behind (`stage.rs`); and its garbage collector takes one of our deleted pods for failed when it comes by just
+/// then. Nothing of that comes back at will, and the timelines are the same in each play: where the model is wrong, it is wrong
+/// every time.
+const PLAYS: usize = 3;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_of_the_hpa_comes_to_what_the_hpa_comes_to_sync_by_sync() {
     let exclusive = adapter::exclusive().await;
-    let namespace = Namespace::new("hpa-model").await;
+    let mut left = scenarios::all();
+    let mut shown = Shown::default();
+    let mut wrong = String::new();
+    for play in 1..=PLAYS {
+        let record = perform(exclusive.adapter, &format!("hpa-model-{play}"), std::mem::take(&mut left)).await;
+        wrong.clear();
+        for (scenario, looks, broken) in record {
+            match compare(&scenario, looks, broken) {
+                Ok(same) => shown.add(same),
+                Err(differs) => {
+                    wrong += &format!("--- {}\n{differs}", scenario.name);
+                    left.push(scenario);
+                }
+            }
+        }
+        if left.is_empty() {
+            break;
+        }
+        // Not by `eprintln!`: libtest swallows that where nothing fails.
+        writeln!(std::io::stderr(), "in play {play} the model differs from the HPA where marked:\n{wrong}").unwrap();
+    }
+    let Shown { syncs, ups, downs, inactive, limits, held } = shown;
+    println!(
+        "{syncs} syncs: {ups} up, {downs} down, {inactive} without a value; limited by {limits:?}; held for {held:?}"
+    );
+    assert!(
+        left.is_empty(),
+        "the model differs from the HPA in each of {PLAYS} plays, in the last where marked:\n{wrong}"
+    );
+    assert!(ups > 50 && downs > 25 && inactive > 20, "the scenarios show too little of the HPA");
+    assert_eq!(limits.len(), 6, "the scenarios show every limit: {limits:?}");
+}
+
+/// Plays scenarios in a namespace of that name.
+async fn perform(
+    adapter: &adapter::Adapter,
+    name: &str,
+    scenarios: Vec<Scenario>,
+) -> Vec<(Scenario, Vec<Look>, Option<String>)> {
+    let namespace = Namespace::new(name).await;
     let (plane, client) = (namespace.plane, &namespace.client);
-    let stage = Arc::new(Stage::new(client.clone(), &namespace.name, scenarios::all()));
+    let stage = Arc::new(Stage::new(client.clone(), &namespace.name, scenarios));
     stage.set_up().await;
 
     let (certificate, key) =
@@ -62,35 +113,39 @@ async fn the_model_of_the_hpa_comes_to_what_the_hpa_comes_to_sync_by_sync() {
     point(client, MARK, port).await;
     let outcome = AssertUnwindSafe(play(&namespace, &stage)).catch_unwind().await;
     // The other tests want the adapter back, whatever has become of this one.
-    point(client, SERVICE, exclusive.adapter.port).await;
+    point(client, SERVICE, adapter.port).await;
     answered(client, MARK, false).await;
-    exclusive.adapter.available(client).await.unwrap();
+    adapter.available(client).await.unwrap();
     services.delete(MARK, &DeleteParams::default()).await.unwrap();
     drop(stop);
     server.await.unwrap().unwrap();
     if let Err(panic) = outcome {
         resume_unwind(panic);
     }
-    compare(stage.record().await);
+    let record = stage.record().await;
     namespace.finish().await;
+    record
 }
 
 /// Runs the real HPAs through their scenarios.
 async fn play(namespace: &Namespace, stage: &Stage) {
     answered(&namespace.client, MARK, true).await;
-    for scenario in scenarios::all() {
-        let created: HorizontalPodAutoscaler = namespace.create(scenario::object(&scenario)).await;
+    for scenario in stage.scenarios() {
+        let created: HorizontalPodAutoscaler = namespace.create(scenario::object(scenario)).await;
         if scenario.name == "default" {
             spells_out_the_defaults(namespace, &created).await;
         }
     }
-    let start = tokio::time::Instant::now();
-    let finished = async || match stage.finished().await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(stage.progress().await),
-        Err(broken) => panic!("{broken}"),
-    };
-    eventually("the HPAs to have gone through their scenarios", finished).await;
+    let start = Instant::now();
+    let (mut progress, mut since) = (String::new(), start);
+    while !stage.finished().await {
+        let now = stage.progress().await;
+        if now != progress {
+            (progress, since) = (now, Instant::now());
+        }
+        assert!(since.elapsed() < PATIENCE, "no HPA has gone on for {PATIENCE:?}: {progress}");
+        tokio::time::sleep(GLANCE).await;
+    }
     println!("{:.0} s for {}", start.elapsed().as_secs_f64(), stage.progress().await);
 }
 
@@ -110,38 +165,54 @@ async fn spells_out_the_defaults(namespace: &Namespace, spelt: &HorizontalPodAut
     assert_eq!(defaulted.spec.behavior.unwrap(), spelt);
 }
 
-/// Feeds the model what the HPAs were shown.
-fn compare(record: Vec<(&Scenario, Vec<Look>)>) {
-    let mut limits = BTreeSet::new();
-    let (mut syncs, mut ups, mut downs, mut inactive) = (0, 0, 0, 0);
-    let mut wrong = String::new();
-    for (scenario, looks) in record {
-        let mut model = Hpa::new(scenario.spec.clone());
-        let mut text = String::new();
-        let mut agrees = true;
-        for Look { now, scale, words, pods, answers, outcome } in looks {
-            let sync = model.decide(now, scale, &pods, &answers);
-            let outcome = outcome.expect("read at the next sync");
-            let differences = differences(scale, &sync, &outcome);
-            agrees &= differences.is_empty();
-            let mark = if differences.is_empty() { "  " } else { "!!" };
-            let Scale { wanted, present } = scale;
-            text += &format!("{mark} {now} from {wanted} ({present}) {words} {answers:?}: {}", outcome.replicas);
-            text += &format!(" {:?} {:?} {differences}\n", outcome.conditions, outcome.usage);
-            syncs += 1;
-            ups += usize::from(outcome.replicas > wanted);
-            downs += usize::from(outcome.replicas < wanted);
-            inactive += usize::from(sync.invalid.is_some());
-            limits.extend(sync.limit.map(Limit::reason));
-        }
-        if !agrees {
-            wrong += &format!("--- {}\n{text}", scenario.name);
-        }
+/// What the scenarios have shown of the HPA.
+#[derive(Debug, Default)]
+struct Shown {
+    syncs: usize,
+    ups: usize,
+    downs: usize,
+    inactive: usize,
+    limits: BTreeSet<&'static str>,
+    /// The longest that a question has waited for its answer.
+    held: Duration,
+}
+
+impl Shown {
+    fn add(&mut self, other: Self) {
+        self.syncs += other.syncs;
+        self.ups += other.ups;
+        self.downs += other.downs;
+        self.inactive += other.inactive;
+        self.limits.extend(other.limits);
+        self.held = self.held.max(other.held);
     }
-    println!("{syncs} syncs: {ups} up, {downs} down, {inactive} without a value; limited by {limits:?}");
-    assert!(wrong.is_empty(), "the model differs from the HPA where marked:\n{wrong}");
-    assert!(ups > 50 && downs > 25 && inactive > 20, "the scenarios show too little of the HPA");
-    assert_eq!(limits.len(), 6, "the scenarios show every limit: {limits:?}");
+}
+
+/// Feeds the model what the HPA was shown. `Err`: all of it, with marks where they differ.
+fn compare(scenario: &Scenario, looks: Vec<Look>, broken: Option<String>) -> Result<Shown, String> {
+    let mut model = Hpa::new(scenario.spec.clone());
+    let mut shown = Shown::default();
+    let mut text = String::new();
+    let mut agrees = broken.is_none();
+    for Look { now, scale, words, pods, answers, rested, held, outcome } in looks {
+        let Some(outcome) = outcome else { break };
+        let sync = model.decide(now, scale, &pods, &answers);
+        let differences = differences(scale, &sync, &outcome);
+        agrees &= differences.is_empty();
+        let mark = if differences.is_empty() { "  " } else { "!!" };
+        let Scale { wanted, present } = scale;
+        text += &format!("{mark} {now} ({rested:.1?} after the last, held for {held:.1?}) ");
+        text += &format!("from {wanted} ({present}) {words} {answers:?}: {}", outcome.replicas);
+        text += &format!(" {:?} {:?} {differences}\n", outcome.conditions, outcome.usage);
+        shown.syncs += 1;
+        shown.held = shown.held.max(held);
+        shown.ups += usize::from(outcome.replicas > wanted);
+        shown.downs += usize::from(outcome.replicas < wanted);
+        shown.inactive += usize::from(sync.invalid.is_some());
+        shown.limits.extend(sync.limit.map(Limit::reason));
+    }
+    text += &broken.map_or_else(String::new, |why| format!("broken off: {why}\n"));
+    if agrees { Ok(shown) } else { Err(text) }
 }
 
 /// In which the model differs from what the HPA came to; empty if in nothing.

@@ -8,12 +8,14 @@
 use std::{
     fs::{self, File},
     io,
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
 };
+
+use parking_lot::Mutex;
 
 /// The shell keeps the pipe as descriptor 3, leaves a reader in the background and becomes the program.
 const SUPERVISE: &str = r#"exec 3<&0 </dev/null; (read -r _ <&3; kill -KILL 0) & exec "$@" 3<&-"#;
@@ -158,17 +160,28 @@ pub fn target() -> &'static Path {
 /// Where ports are looked for: below those that Linux gives to outgoing connections (32768 and up by default), or a
 /// connection could take one between the look and the start of the program that it is for.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
-/// Neighbouring process ids begin this far from each other, so that test processes side by side do not meet.
+/// Neighbouring process ids begin this far from each other, so that test processes side by side seldom meet.
 const PORTS_APART: usize = 97;
 
-/// Ports of 127.0.0.1 that were free a moment ago, all different, each given once in this process while others are left.
+/// TCP ports of 127.0.0.1 that were free a moment ago, all different, and given to nobody else while this process lives.
+///
+/// A program takes seconds to bind its port, and another test process may look meanwhile. The UDP port of the same number,
+/// which nobody here wants, says that it is taken; the kernel lets go of it with the process.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     static LOOKED_AT: AtomicUsize = AtomicUsize::new(0);
+    static TAKEN: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    let take = |port: &u16| match UdpSocket::bind(("127.0.0.1", *port)) {
+        Ok(claim) => {
+            TAKEN.lock().push(claim);
+            TcpListener::bind(("127.0.0.1", *port)).is_ok()
+        }
+        Err(_) => false,
+    };
     let begin = std::process::id() as usize * PORTS_APART;
     let mut candidates = std::iter::repeat_with(|| begin + LOOKED_AT.fetch_add(1, Ordering::Relaxed))
         .take(PORTS.len())
         .map(|n| PORTS.start + u16::try_from(n % PORTS.len()).expect("the remainder is below the number of ports"))
-        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+        .filter(take);
     std::array::from_fn(|_| candidates.next().expect("loopback has a free port"))
 }
 
@@ -177,6 +190,16 @@ mod tests {
     use std::io::{BufRead, BufReader, Write};
 
     use super::*;
+
+    #[test]
+    fn ports_are_given_once_and_not_while_another_test_process_has_them() {
+        let [mine, other] = free_ports();
+        assert_ne!(mine, other);
+        for port in [mine, other] {
+            assert!(UdpSocket::bind(("127.0.0.1", port)).is_err(), "{port} can be claimed twice");
+            assert!(TcpListener::bind(("127.0.0.1", port)).is_ok(), "{port} cannot be used");
+        }
+    }
 
     const ROLE: &str = "TIDEGATE_TEST_LEAVE_PARTS_BEHIND";
 
@@ -228,7 +251,7 @@ mod tests {
             assert!(runs(part) && runs(grandchild) && Path::new(folder).exists(), "all there before: {left}");
             assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
             child.wait().unwrap();
-            for _ in 0..200 {
+            for _ in 0..1200 {
                 if !(runs(part) || runs(grandchild) || Path::new(folder).exists()) {
                     break;
                 }

@@ -4,8 +4,9 @@ use std::{fmt::Display, time::Duration};
 
 use tokio::time::Instant;
 
-/// How long anything that a working cluster does may take. Generous: the machine may be busy with other things.
-pub const PATIENCE: Duration = Duration::from_mins(2);
+/// How long anything that a working cluster does may take. It only bounds what hangs, and costs nothing otherwise: the machine
+/// may be slow and busy with all the other tests.
+pub const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How often conditions are looked at.
 pub const GLANCE: Duration = Duration::from_millis(200);

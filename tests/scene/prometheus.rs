@@ -22,7 +22,7 @@ pub struct Prometheus {
 pub type Series = Vec<Vec<(f64, f64)>>;
 
 impl Prometheus {
-    /// Starts one with these scrape configurations, each second.
+    /// Starts one with these scrape configurations, each second unless they say otherwise.
     pub async fn start(plane: &ControlPlane, name: &str, scrape_configs: &str) -> Result<Self, String> {
         let [port] = free_ports();
         let file = plane.folder().join(format!("{name}.yaml"));
@@ -46,9 +46,13 @@ impl Prometheus {
         Ok(Self { url, client, _part: part })
     }
 
-    /// As [`start`](Self::start), watching the adapter's own `/metrics` as the job `tidegate`.
+    /// As [`start`](Self::start), watching the adapter's own `/metrics` as the job `tidegate`, every 5 s: an answer may take as
+    /// long, and on a machine that stands still for a second it is not the adapter that is down.
     pub async fn watching(plane: &ControlPlane, telemetry: u16) -> Result<Self, String> {
-        let job = format!("- job_name: tidegate\n  static_configs: [{{targets: ['127.0.0.1:{telemetry}']}}]\n");
+        let job = format!(
+            "- job_name: tidegate\n  scrape_interval: 5s\n  scrape_timeout: 5s\n  \
+             static_configs: [{{targets: ['127.0.0.1:{telemetry}']}}]\n"
+        );
         Self::start(plane, "watching-prometheus", &job).await
     }
 

@@ -1,4 +1,8 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use apiservice::tls::CertificateFiles;
 use parking_lot::Mutex;
@@ -12,6 +16,9 @@ use crate::agent::{
     nvml::{Answer, Driver, library::Library},
     testing::{Folder, Said, card},
 };
+
+/// No test waits longer for what it expects.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An agent with a driver and no cluster, over its real socket.
 struct Agent {
@@ -37,14 +44,13 @@ impl Agent {
         change(&mut settings);
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(crate::agent::run(settings, driver, None, async { stopped.await.unwrap_or_default() }));
-        let this = Self { address, stop: Some(stop), task };
-        for _ in 0..200 {
-            if tokio::net::TcpStream::connect(address).await.is_ok() {
-                break;
+        let listens = async {
+            while !task.is_finished() && tokio::net::TcpStream::connect(address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        this
+        };
+        tokio::time::timeout(PATIENCE, listens).await.expect("it listens, or ends");
+        Self { address, stop: Some(stop), task }
     }
 
     /// Asks until the answer is what is waited for.
@@ -55,16 +61,16 @@ impl Agent {
         want: impl Fn(&str) -> bool,
     ) -> (StatusCode, String) {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut last = (StatusCode::IM_A_TEAPOT, String::new());
-        for _ in 0..200 {
+        let begun = Instant::now();
+        loop {
             let answer = ask(Client::new()).send().await.unwrap();
-            last = (answer.status(), answer.text().await.unwrap());
+            let last = (answer.status(), answer.text().await.unwrap());
             if want(&last.1) {
                 return last;
             }
+            assert!(begun.elapsed() < PATIENCE, "{what}: {last:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("{what}: {last:?}");
     }
 
     async fn get(&self, path: &str, want: &str) -> (StatusCode, String) {
@@ -74,7 +80,7 @@ impl Agent {
 
     async fn stop(mut self) {
         let _ = self.stop.take().unwrap().send(());
-        tokio::time::timeout(Duration::from_secs(10), self.task).await.expect("it ends").unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, self.task).await.expect("it ends").unwrap().unwrap();
     }
 }
 
@@ -129,8 +135,8 @@ async fn without_nvml_it_serves_says_what_is_missing_and_is_well() {
     agent.stop().await;
 }
 
-/// Answers once, then hangs as a broken driver does.
-struct Hangs(Box<dyn Driver>, bool);
+/// Answers once, then hangs as a broken driver does, for as long as the test has the other end.
+struct Hangs(Box<dyn Driver>, bool, mpsc::Receiver<()>);
 
 impl Driver for Hangs {
     fn read(
@@ -139,7 +145,7 @@ impl Driver for Hangs {
         since: &dyn Fn(&str) -> u64,
     ) -> Result<Answer, crate::agent::nvml::Fault> {
         if std::mem::replace(&mut self.1, true) {
-            std::thread::sleep(Duration::from_secs(8));
+            let _ = self.2.recv(); // an error: the test has ended
         }
         self.0.read(now, since)
     }
@@ -147,7 +153,8 @@ impl Driver for Hangs {
 
 #[tokio::test]
 async fn r2_while_the_driver_hangs_nothing_old_is_shown_and_the_agent_is_not_well() {
-    let agent = Agent::start(Box::new(Hangs(one_card(), false)), |_| ()).await;
+    let (_hold, held) = mpsc::channel();
+    let agent = Agent::start(Box::new(Hangs(one_card(), false, held)), |_| ()).await;
     agent.get("/metrics", "DCGM_FI_DEV_COUNT 1").await;
     tokio::time::sleep(crate::agent::LEAST_STALE).await;
     let (status, _) = agent.get("/healthz", "the loop hangs").await;

@@ -87,8 +87,7 @@ fn password(username: &str, path: &Path) -> Access {
 
 /// The first scrape's error; `None` if it succeeded.
 async fn first_error(exporter: &Exporter, access: Access) -> Option<String> {
-    let config = config::Scrape { timeout: config::Duration(PATIENCE), ..with_access(exporter.url(), access) };
-    let rig = Rig::start(&config);
+    let rig = Rig::start(&with_access(exporter.url(), access));
     let tracked = rig.target_until(&exporter.url(), |tracked| tracked.status.last_attempt.is_some()).await;
     rig.stop().await;
     tracked.status.last_error.clone()
@@ -125,7 +124,7 @@ async fn a_certificate_for_another_name_is_refused() {
     let exporter = Exporter::with_tls(tls, page);
     let url = exporter.url().replace("127.0.0.1", "localhost");
     let config = with_access(url.clone(), ca(&folder.file("ca.pem", pem)));
-    let rig = Rig::start(&config::Scrape { timeout: config::Duration(PATIENCE), ..config });
+    let rig = Rig::start(&config);
     let tracked = rig.target_until(&url, |tracked| tracked.status.last_attempt.is_some()).await;
     let error = tracked.status.last_error.clone().unwrap();
     assert!(error.starts_with("TLS: ") && error.contains("localhost"), "{error}");

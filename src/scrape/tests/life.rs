@@ -164,11 +164,7 @@ async fn not_more_scrapes_than_allowed_are_under_way_at_once() {
             })
         })
         .collect();
-    let config = config::Scrape {
-        concurrency: ALLOWED,
-        timeout: config::Duration(PATIENCE),
-        ..settings(exporters.iter().map(Exporter::url))
-    };
+    let config = config::Scrape { concurrency: ALLOWED, ..settings(exporters.iter().map(Exporter::url)) };
     let rig = Rig::start(&config);
     for round in 1..=8_u64 {
         // All places are taken, whoever waits for one.

@@ -89,11 +89,7 @@ async fn a_large_page_is_read_too() {
     let page = [filler.repeat(8000).as_str(), PAGE].concat();
     let length = page.len() as u64;
     let exporter = Exporter::always(ok("", page));
-    let config = config::Scrape {
-        page_bytes: config::Bytes(16 << 20),
-        timeout: config::Duration(PATIENCE),
-        ..settings([exporter.url()])
-    };
+    let config = config::Scrape { page_bytes: config::Bytes(16 << 20), ..settings([exporter.url()]) };
     let rig = Rig::start(&config);
     let tracked = rig.target_until(&exporter.url(), |tracked| tracked.batch.is_some()).await;
     assert_eq!((tracked.status.bytes, tracked.status.samples), (length, 1));
@@ -111,7 +107,7 @@ async fn the_request_asks_for_what_can_be_read_and_the_connection_is_kept() {
         "\r\naccept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,",
         "\r\naccept-encoding: gzip\r\n",
         "\r\nuser-agent: tidegate/",
-        "\r\nx-prometheus-scrape-timeout-seconds: 0.6\r\n",
+        "\r\nx-prometheus-scrape-timeout-seconds: 60\r\n",
     ] {
         assert!(head.contains(line), "{line:?} in {head:?}");
     }
@@ -129,8 +125,7 @@ async fn a_kept_connection_that_closes_under_the_request_costs_no_scrape() {
                 if request.on_connection == 0 { vec![Act::Send(answer.clone())] } else { vec![Act::Close] }
             },
         );
-    let config = config::Scrape { timeout: config::Duration(PATIENCE), ..settings([exporter.url()]) };
-    let rig = Rig::start(&config);
+    let rig = Rig::start(&settings([exporter.url()]));
     let snapshot = rig.until(|snapshot| snapshot.totals.successes >= 4).await;
     assert_eq!(snapshot.totals.failures.len(), 0, "{:?}", snapshot.totals.failures);
     rig.stop().await;
@@ -145,8 +140,7 @@ async fn a_batch_is_stamped_when_the_answer_began_not_when_it_ended() {
     let exporter = Exporter::new(move |_| {
         vec![Act::Wait(BEFORE), Act::Send(head.clone().into()), Act::Wait(WITHIN), Act::Send(tail.into())]
     });
-    let config = config::Scrape { timeout: config::Duration(PATIENCE), ..settings([exporter.url()]) };
-    let rig = Rig::start(&config);
+    let rig = Rig::start(&settings([exporter.url()]));
     let tracked = rig.target_until(&exporter.url(), |tracked| tracked.batch.is_some()).await;
     let (status, measured) = (&tracked.status, tracked.batch.as_ref().unwrap().measured);
     let before = measured.duration_since(status.last_attempt.unwrap());

@@ -3,35 +3,34 @@
 //! Its questions are the clock: what a question finds is decided when it arrives, and what came of the one before is read
 //! then, from the API server and not from a watch. So both sides see the same thing at each sync, however late one comes.
 //! Answers are never held for long: an HPA that was busy for a sync period begins its next sync at once, from a cache that
-//! does not yet have what it has just written.
+//! does not yet have what it has just written, and then cannot write down what it has come to.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use apiservice::{
     CustomMetric, ExternalMetricName, ExternalValue, MetricValue, ObjectName, Provider, Quantity, Resource, Scope,
     Selector, Status,
 };
+use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod as Object};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::{
     Api, Client,
-    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use tidegate::sim::hpa::{Answer, Metric, PodPhase, Scale, Spec};
+use tidegate::sim::hpa::{Answer, Metric, PodPhase, Scale};
 use tokio::{sync::Mutex, time::Instant};
 
-use super::scenario::{Pod, Scenario, pod_name};
+use super::{
+    cast::Cast,
+    edges::Edges,
+    scenario::{Scenario, pod_name},
+};
 
-/// How long changed pods have to reach the controller's cache before the answer does.
-const SETTLE: Duration = Duration::from_millis(300);
-/// No sync is answered when an earlier one is a window or a period ago by less than this: the controller reads its clock a
-/// little later than we do, and both must see the same side of the edge.
-const MARGIN: Duration = Duration::from_millis(400);
+/// No answer waits for a better moment for so long that it would be later than this. Half the sync period, so that what the
+/// controller writes after it has time to come back to it.
+const HOLD: Duration = Duration::from_secs(1);
 /// Listed in every group: by it the aggregator's answers are known to be ours.
 pub const MARK: &str = "hpa-model";
 
@@ -41,7 +40,6 @@ pub struct Stage {
     namespace: String,
     start: Instant,
     scenes: Vec<Scene>,
-    finished: AtomicUsize,
 }
 
 /// One scenario and how far it is.
@@ -49,16 +47,17 @@ pub struct Stage {
 pub struct Scene {
     /// The scenario.
     pub scenario: Scenario,
-    /// Windows and periods.
-    edges: Vec<Duration>,
+    edges: Edges,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    pods: Vec<Pod>,
+    cast: Cast,
     looks: Vec<Look>,
     broken: Option<String>,
+    /// When the last answer was given.
+    answered: Option<Instant>,
 }
 
 /// One sync.
@@ -74,6 +73,10 @@ pub struct Look {
     pub pods: BTreeMap<String, PodPhase>,
     /// The answer to each metric.
     pub answers: Vec<Result<Answer, String>>,
+    /// From the answer before to this question: a little less than the sync period, unless something was late.
+    pub rested: Duration,
+    /// From this question to its answer.
+    pub held: Duration,
     /// What came of it, seen at the next sync.
     pub outcome: Option<Outcome>,
 }
@@ -94,18 +97,18 @@ pub struct Outcome {
 impl Stage {
     /// Nothing has been asked yet.
     pub fn new(client: Client, namespace: &str, scenarios: Vec<Scenario>) -> Self {
-        let scenes = scenarios.into_iter().map(|scenario| Scene {
-            edges: edges(&scenario.spec),
-            scenario,
-            state: Mutex::default(),
+        let scenes = scenarios.into_iter().map(|scenario| {
+            let cast = Cast::new(&client, namespace, scenario.name);
+            let state = State { cast, looks: Vec::new(), broken: None, answered: None };
+            Scene { edges: Edges::of(&scenario.spec), scenario, state: Mutex::new(state) }
         });
         let scenes = scenes.collect();
-        Self { client, namespace: namespace.into(), start: Instant::now(), scenes, finished: AtomicUsize::new(0) }
+        Self { client, namespace: namespace.into(), start: Instant::now(), scenes }
     }
 
     /// Makes the targets, with the pods of the first step.
     pub async fn set_up(&self) {
-        for Scene { scenario: Scenario { name, initial, steps, .. }, state, .. } in &self.scenes {
+        let one = async |Scene { scenario: Scenario { name, initial, steps, .. }, state, .. }: &Scene| {
             let fleet = json!({
                 "apiVersion": "tidegate.test/v1", "kind": "Fleet",
                 "metadata": {"name": name}, "spec": {"replicas": initial},
@@ -114,20 +117,28 @@ impl Stage {
             self.fleets().create(&PostParams::default(), &fleet).await.unwrap();
             let status = json!({"status": {"replicas": initial, "selector": format!("app={name}")}});
             self.fleets().patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
-            let pods = steps[0].pods.at((*initial).into());
-            self.set_pods(name, &[], &pods).await.unwrap();
-            state.lock().await.pods = pods;
-        }
+            let cast = &mut state.lock().await.cast;
+            cast.set_up().await;
+            cast.turn(&steps[0].pods.at((*initial).into())).await.unwrap();
+        };
+        join_all(self.scenes.iter().map(one)).await;
     }
 
-    /// How many scenes have come to their end, or why one cannot.
-    pub async fn finished(&self) -> Result<bool, String> {
-        for scene in &self.scenes {
-            if let Some(broken) = &scene.state.lock().await.broken {
-                return Err(format!("{}: {broken}", scene.scenario.name));
+    /// What is played.
+    pub fn scenarios(&self) -> impl Iterator<Item = &Scenario> {
+        self.scenes.iter().map(|scene| &scene.scenario)
+    }
+
+    /// Whether all scenes have come to their end.
+    pub async fn finished(&self) -> bool {
+        for Scene { scenario, state, .. } in &self.scenes {
+            let State { looks, broken, .. } = &*state.lock().await;
+            let complete = looks.len() == scenario.steps.len() && looks.iter().all(|look| look.outcome.is_some());
+            if !complete && broken.is_none() {
+                return false;
             }
         }
-        Ok(self.finished.load(Ordering::Relaxed) == self.scenes.len())
+        true
     }
 
     /// Which sync each scene has come to.
@@ -139,13 +150,18 @@ impl Stage {
         text
     }
 
-    /// Each scenario with its syncs.
-    pub async fn record(&self) -> Vec<(&Scenario, Vec<Look>)> {
+    /// Each scenario with its syncs, and why it was broken off if it was.
+    pub async fn record(&self) -> Vec<(Scenario, Vec<Look>, Option<String>)> {
         let mut record = Vec::new();
-        for scene in &self.scenes {
-            record.push((&scene.scenario, scene.state.lock().await.looks.clone()));
+        for Scene { scenario, state, .. } in &self.scenes {
+            let state = state.lock().await;
+            record.push((scenario.clone(), state.looks.clone(), state.broken.clone()));
         }
         record
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + self.start.elapsed()
     }
 
     fn fleets(&self) -> Api<DynamicObject> {
@@ -160,18 +176,22 @@ impl Stage {
     }
 
     /// The answer to a metric; the first metric of a scenario begins a sync.
-    async fn ask(&self, metric: &str) -> Result<Answer, Status> {
-        let found = metric.rsplit_once('-').and_then(|(name, index)| {
+    async fn ask(&self, namespace: Option<&str>, metric: &str) -> Result<Answer, Status> {
+        // The HPAs of the play before may live a little longer.
+        let ours = Some(metric).filter(|_| namespace == Some(&self.namespace));
+        let found = ours.and_then(|metric| metric.rsplit_once('-')).and_then(|(name, index)| {
             let scene = self.scenes.iter().find(|scene| scene.scenario.name == name)?;
             Some((scene, index.parse::<usize>().ok()?))
         });
         let (scene, index) = found.ok_or_else(|| Status::not_found(format!("metric {metric} not found")))?;
         let mut state = scene.state.lock().await;
         if index == 0
+            && state.broken.is_none()
             && let Err(error) = self.sync(scene, &mut state).await
         {
-            state.broken.get_or_insert(error);
+            state.broken = Some(error);
         }
+        state.answered = Some(Instant::now());
         let look = state.looks.last().ok_or_else(|| Status::internal_error("nothing has been looked at"))?;
         look.answers[index].clone().map_err(Status::not_found)
     }
@@ -179,6 +199,8 @@ impl Stage {
     /// Reads what came of the sync before, and sets the stage for this one.
     async fn sync(&self, scene: &Scene, state: &mut State) -> Result<(), String> {
         let Scenario { name, steps, spec, .. } = &scene.scenario;
+        let asked = Instant::now();
+        let rested = state.answered.map_or(Duration::ZERO, |before| asked - before);
         let words = |error: kube::Error| error.to_string();
         let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), &self.namespace);
         let fleet = self.fleets().get(name).await.map_err(words)?.data;
@@ -187,9 +209,6 @@ impl Stage {
         if let Some(look) = state.looks.last_mut().filter(|look| look.outcome.is_none()) {
             let autoscaler = autoscalers.get(name).await.map_err(words)?;
             look.outcome = Some(Outcome::of(scale.wanted, &autoscaler, spec.metrics.len())?);
-            if state.looks.len() == steps.len() {
-                self.finished.fetch_add(1, Ordering::Relaxed);
-            }
         }
         let Some(step) = steps.get(state.looks.len()) else { return Ok(()) };
         if scale.present != scale.wanted {
@@ -198,87 +217,24 @@ impl Stage {
             self.fleets().patch_status(name, &PatchParams::default(), &status).await.map_err(words)?;
         }
         let pods = step.pods.at(scale);
-        let changed = self.set_pods(name, &state.pods, &pods).await.map_err(words)?;
-        state.pods.clone_from(&pods);
-        if changed {
-            tokio::time::sleep(SETTLE).await;
-        }
-        while let Some(wait) = scene.wait(&state.looks, Timestamp::UNIX_EPOCH + self.start.elapsed()) {
-            tokio::time::sleep(wait).await;
-        }
+        state.cast.turn(&pods).await?;
+        let latest = Timestamp::UNIX_EPOCH + (asked + HOLD).duration_since(self.start);
+        let now = self.now();
+        let moment = scene.edges.moment(&state.looks, now, latest);
+        tokio::time::sleep(moment.duration_since(now).unsigned_abs()).await;
         let phases = pods.iter().enumerate().filter_map(|(slot, pod)| Some((pod_name(name, slot), pod.phase()?)));
         state.looks.push(Look {
-            now: Timestamp::UNIX_EPOCH + self.start.elapsed(),
+            now: self.now(),
             scale,
             words: format!("{:?}", step.pods),
             pods: phases.collect(),
             answers: step.replies.iter().map(|reply| reply.answer(name, &pods)).collect(),
+            rested,
+            held: asked.elapsed(),
             outcome: None,
         });
         Ok(())
     }
-
-    /// Turns the pods in their slots into others. Whether that changed any.
-    async fn set_pods(&self, name: &str, before: &[Pod], after: &[Pod]) -> Result<bool, kube::Error> {
-        let api: Api<Object> = Api::namespaced(self.client.clone(), &self.namespace);
-        let mut changed = false;
-        for slot in 0..before.len().max(after.len()) {
-            let letter = |pods: &[Pod]| pods.get(slot).map(|pod| pod.letter).filter(|letter| *letter != 'x');
-            let (from, to) = (letter(before), letter(after));
-            if from == to {
-                continue;
-            }
-            changed = true;
-            let pod = pod_name(name, slot);
-            let stays = from.zip(to).is_some_and(|(from, to)| !matches!((from, to), ('d' | 'f', _) | (_, 'd')));
-            if from.is_some() && !stays {
-                let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-                api.patch(&pod, &PatchParams::default(), &free).await?;
-                if from != Some('d') {
-                    api.delete(&pod, &DeleteParams::default().grace_period(0)).await?;
-                }
-            }
-            let Some(to) = to else { continue };
-            if !stays {
-                // Nobody schedules it, and a finalizer keeps it while it is being deleted.
-                let object = json!({
-                    "metadata": {"name": pod, "labels": {"app": name}, "finalizers": ["tidegate.test/stay"]},
-                    "spec": {"schedulerName": "nobody", "containers": [{"name": "model", "image": "none"}]},
-                });
-                let object: Object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
-                api.create(&PostParams::default(), &object).await?;
-            }
-            let phase = match to {
-                'p' => "Pending",
-                'f' => "Failed",
-                _ => "Running",
-            };
-            let ready = if matches!(to, 'r' | 'd') { "True" } else { "False" };
-            let status = json!({"status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}});
-            api.patch_status(&pod, &PatchParams::default(), &Patch::Merge(status)).await?;
-            if to == 'd' {
-                api.delete(&pod, &DeleteParams::default().grace_period(0)).await?;
-            }
-        }
-        Ok(changed)
-    }
-}
-
-impl Scene {
-    /// How long until no window or period that began at an earlier sync is about to end or has just ended.
-    fn wait(&self, looks: &[Look], now: Timestamp) -> Option<Duration> {
-        let edges = looks.iter().flat_map(|look| self.edges.iter().map(|edge| look.now + *edge));
-        let close = edges.filter(|edge| now.duration_since(*edge).unsigned_abs() < MARGIN);
-        close.map(|edge| (edge + MARGIN).duration_since(now).unsigned_abs()).max()
-    }
-}
-
-fn edges(spec: &Spec) -> Vec<Duration> {
-    let Some(behavior) = &spec.behavior else { return vec![spec.down_window] };
-    let rules = [&behavior.up, &behavior.down];
-    let edges = rules.iter().flat_map(|rules| rules.policies.iter().map(|policy| policy.period).chain([rules.window]));
-    // One that is over before the next sync ends at no sync.
-    edges.filter(|edge| *edge > Duration::from_secs(1)).collect()
 }
 
 impl Outcome {
@@ -330,7 +286,7 @@ impl Provider for Stage {
             namespace: namespace.map(Into::into),
             name: name.into(),
         };
-        match self.ask(metric).await? {
+        match self.ask(namespace, metric).await? {
             Answer::Values(values) => Ok(value(object, values.iter().sum())),
             Answer::Items(_) => Err(Status::internal_error("a Pods metric was asked for as an Object metric")),
         }
@@ -344,7 +300,7 @@ impl Provider for Stage {
         metric: &str,
         _: &Selector,
     ) -> Result<Vec<MetricValue>, Status> {
-        let Answer::Items(items) = self.ask(metric).await? else { return Ok(Vec::new()) };
+        let Answer::Items(items) = self.ask(namespace, metric).await? else { return Ok(Vec::new()) };
         let object = |name: &str| ObjectName {
             kind: "Pod".into(),
             api_version: "v1".into(),
@@ -354,8 +310,8 @@ impl Provider for Stage {
         Ok(items.iter().map(|(name, milli)| value(object(name), *milli)).collect())
     }
 
-    async fn external(&self, _: &str, metric: &str, _: &Selector) -> Result<Vec<ExternalValue>, Status> {
-        let Answer::Values(values) = self.ask(metric).await? else { return Ok(Vec::new()) };
+    async fn external(&self, namespace: &str, metric: &str, _: &Selector) -> Result<Vec<ExternalValue>, Status> {
+        let Answer::Values(values) = self.ask(Some(namespace), metric).await? else { return Ok(Vec::new()) };
         let values = values.iter().enumerate().map(|(i, milli)| ExternalValue {
             labels: [("part".to_owned(), i.to_string())].into(),
             timestamp: now(),
