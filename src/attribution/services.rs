@@ -15,6 +15,7 @@ use super::{
 use crate::{
     cluster::{Deployment, ObjectKey, Pod, PodState, View, view::Labels},
     gpu::FamilyId,
+    policy::order::Orders,
 };
 
 pub(super) fn aggregate(
@@ -33,10 +34,11 @@ pub(super) fn aggregate(
     };
     // For core Services, whose readers are those of the Deployments behind them.
     let mut deployments_of: HashMap<&ObjectKey, Vec<&Deployment>> = HashMap::new();
+    let orders = Orders::of(view);
     let mut seats = BTreeMap::new();
     let services = view.services();
     for service in &services {
-        silence::seat(view, service, &mut seats);
+        silence::seat(view, &orders, service, &mut seats);
     }
     readings.seats = seats;
     for service in services {

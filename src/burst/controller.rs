@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::{
     announce::{Announcer, Found},
-    findings::{About, Fault, Finding, findings},
+    findings::{About, Fault, Finding, Survey},
     release::{DELETION_COST, changes},
     wanted,
 };
@@ -149,7 +149,7 @@ impl Controller {
             let costly: std::collections::BTreeSet<_> =
                 view.pods.values().filter(|pod| pod.deletion_cost.is_some()).map(|pod| &pod.uid).collect();
             foreign.retain(|uid, _| costly.contains(uid));
-            *looked = Some((Arc::clone(view), findings(view)));
+            *looked = Some((Arc::clone(view), Survey::of(view).findings()));
         }
         let known = looked.iter().flat_map(|(_, found)| found.iter().cloned());
         let found: Vec<Finding> = known.chain(foreign.values().cloned()).collect();

@@ -15,7 +15,7 @@ use super::{
     round::{Outcome, Round, Settled},
 };
 use crate::{
-    burst::findings::{Standing, standing},
+    burst::findings::{Standing, Survey},
     cluster::{ObjectKey, View},
     config,
     engine::{
@@ -83,6 +83,7 @@ impl Desk {
         };
         let since = self.last.replace(now).map_or(0.0, |last| now.duration_since(last).as_secs_f64().max(0.0));
         let mut observer = Observer::new(Known { readings, view, vocabulary, scrape }, now);
+        let survey = Survey::of(view);
         let mut present = BTreeSet::new();
         let mut outcomes = Vec::with_capacity(entries.len());
         for Entry { subject, mode, deployment, work } in entries {
@@ -102,7 +103,7 @@ impl Desk {
                 Err(refusal) => Err(refusal),
             };
             let pools = match (&subject, &deployment) {
-                (Subject::Policy(_), Some(deployment)) => standing(view, deployment),
+                (Subject::Policy(_), Some(deployment)) => survey.standing(deployment),
                 _ => Standing::Unasked,
             };
             outcomes.push(Outcome { subject, mode, target, pools, verdict });

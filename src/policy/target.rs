@@ -136,7 +136,7 @@ pub fn find<'v>(view: &'v View, namespace: &str, target: &TargetRef) -> Result<&
             {
                 return Ok(usual);
             }
-            let all: Vec<_> = in_namespace(view, namespace).filter(|deployment| serves(deployment)).collect();
+            let all: Vec<_> = view.deployments_in(namespace).filter(|deployment| serves(deployment)).collect();
             match all[..] {
                 [only] => Ok(only),
                 [] => Err(Refusal::NoDeployment(name.clone())),
@@ -147,12 +147,6 @@ pub fn find<'v>(view: &'v View, namespace: &str, target: &TargetRef) -> Result<&
             }
         }
     }
-}
-
-fn in_namespace<'v>(view: &'v View, namespace: &str) -> impl Iterator<Item = &'v Arc<Deployment>> {
-    let first = ObjectKey { namespace: namespace.into(), name: "".into() };
-    let namespace = Arc::clone(&first.namespace);
-    view.deployments.range(first..).map(|(_, d)| d).take_while(move |d| d.key.namespace == namespace)
 }
 
 /// Whether this Deployment may be scaled in that mode by us.
