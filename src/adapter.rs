@@ -12,14 +12,10 @@
 //! new and say nothing about it.
 
 use std::{
-    collections::BTreeSet,
     convert::Infallible,
     future::Future,
     net::SocketAddr,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -36,7 +32,6 @@ use tokio::{
     net::TcpListener,
     sync::watch,
     task::{JoinError, JoinSet},
-    time::Instant,
 };
 
 use crate::{
@@ -50,13 +45,17 @@ use crate::{
         Publisher, cycle,
         passthrough::{Passthrough, PassthroughError, owners::foreign_owners},
     },
-    scrape::{self, Scraper, ScraperError, Store, TargetId, TargetSet, targets},
+    scrape::{Scraper, ScraperError, Store, TargetSet, targets},
     telemetry::{
         measured::Measured,
         process::Process,
         server::{Pages, serve as serve_telemetry},
     },
 };
+
+mod health;
+
+use health::{Readiness, livez};
 
 /// Secret with the self-made certificate that all replicas share, in our own namespace.
 const CERTIFICATE_SECRET: &str = "tidegate-serving-certificate";
@@ -65,10 +64,6 @@ const OWNERS_INTERVAL: Duration = Duration::from_mins(1);
 /// Changes of the cluster that arrive within this time are taken together: with thousands of serving pods there is always
 /// one, and the set of targets is made anew for each.
 const TARGETS_REST: Duration = Duration::from_millis(250);
-/// Readiness waits no longer for first scrapes: with thousands of dead targets they take minutes.
-const FIRST_SCRAPES: Duration = Duration::from_mins(1);
-/// A snapshot older than so many of the longest pauses means that the loop is stuck.
-const STUCK_AFTER: u32 = 10;
 
 /// Why the adapter ended.
 #[derive(Debug, thiserror::Error)]
@@ -260,7 +255,14 @@ pub async fn run(
         series: telemetry.series,
     }));
     let live = livez(Arc::clone(&publisher), clock);
-    let ready = readyz(scrape.clone(), Arc::clone(&publisher), Arc::clone(&store), Arc::clone(&trust));
+    let ready = Readiness {
+        scrape: scrape.clone(),
+        index: Arc::clone(&index),
+        publisher: Arc::clone(&publisher),
+        store: Arc::clone(&store),
+        trust: Arc::clone(&trust),
+    };
+    let ready = ready.probe();
     let mut options = Options::new(registry, move || clock.now());
     options.apis.retain(|api| serve.groups.contains(&group(*api)));
     options.version = VersionInfo::of(concat!("v", env!("CARGO_PKG_VERSION")));
@@ -387,105 +389,4 @@ async fn certificate(
     let (client, stopped) = (client.clone(), tasks.stopped());
     tasks.spawn_quiet("caBundle", async move { keep_ca_bundle(client, &holders, bundle, stopped).await });
     Ok(tls)
-}
-
-type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
-
-/// The loop ticked lately.
-fn livez(publisher: Arc<Publisher>, clock: Clock) -> Probe {
-    Arc::new(move || {
-        let age = clock.now().duration_since(publisher.snapshot().built);
-        let age = Duration::try_from(age).unwrap_or_default();
-        let limit = cycle::LONGEST_PAUSE * STUCK_AFTER;
-        if age < limit { Ok(()) } else { Err(format!("the last snapshot is {}s old", age.as_secs())) }
-    })
-}
-
-/// The targets that the configuration asked for when the cluster had just become known.
-#[derive(Debug)]
-struct FirstTargets {
-    names: BTreeSet<TargetId>,
-    since: Instant,
-}
-
-impl FirstTargets {
-    fn of(wanted: &TargetSet) -> Self {
-        Self { names: wanted.targets.keys().cloned().collect(), since: Instant::now() }
-    }
-
-    /// How many of them are still wanted and have not been scraped once, with success or without. While there are some, a
-    /// list of pods would lack those that another replica of this adapter knows, and the rest may well be the idle ones:
-    /// an HPA would take the new start for a fall. Targets that come later are not waited for: in a large cluster there
-    /// is always one.
-    fn waiting(&self, wanted: &TargetSet, scraped: &scrape::Snapshot) -> usize {
-        let attempted = |id| scraped.targets.get(id).is_some_and(|tracked| tracked.status.last_attempt.is_some());
-        self.names.iter().filter(|id| wanted.targets.contains_key(*id) && !attempted(*id)).count()
-    }
-}
-
-/// There is something true to serve. Once ready, always ready: an adapter whose exporters are all dead has its reasons to
-/// tell, and one that the aggregator calls unavailable would stall the deletion of every namespace in the cluster.
-fn readyz(config: Scrape, publisher: Arc<Publisher>, store: Arc<Store>, trust: Arc<TrustStore>) -> Probe {
-    let reached = AtomicBool::new(false);
-    let first = OnceLock::new();
-    Arc::new(move || {
-        if reached.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        if !trust.is_loaded() {
-            return Err("the aggregator's certificate authorities are not known yet".into());
-        }
-        let view = Arc::clone(&publisher.snapshot().view);
-        // What only decisions are made of is not waited for: readings are served without them.
-        let unsynced: Vec<&str> =
-            Kind::MEASURED.iter().map(|kind| kind.name()).filter(|name| view.unsynced.contains(name)).collect();
-        if !unsynced.is_empty() {
-            return Err(format!("the cluster is not known yet: {}", unsynced.join(", ")));
-        }
-        let wanted = targets(&config, &view);
-        let first = first.get_or_init(|| FirstTargets::of(&wanted));
-        let waiting = first.waiting(&wanted, &store.snapshot());
-        if waiting > 0 && first.since.elapsed() < FIRST_SCRAPES {
-            return Err(format!("{waiting} of {} targets have not been scraped yet", first.names.len()));
-        }
-        reached.store(true, Ordering::Relaxed);
-        Ok(())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::{Access, UrlTarget},
-        scrape::{TargetStatus, Tracked},
-    };
-
-    fn wanted(hosts: &[&str]) -> TargetSet {
-        let url = |host: &&str| UrlTarget { url: format!("http://{host}/"), node: None, access: Access::default() };
-        targets(&Scrape { urls: hosts.iter().map(url).collect(), ..Scrape::default() }, &cluster::View::default())
-    }
-
-    /// All of `set`, of which those hosts have been tried.
-    fn scraped(set: &TargetSet, tried: &[&str]) -> scrape::Snapshot {
-        let track = |(id, target): (&TargetId, &Arc<scrape::Target>)| {
-            let was_tried = tried.iter().any(|host| target.url.host_str() == Some(host));
-            let last_attempt = was_tried.then(|| Clock::start().now());
-            let status = TargetStatus { last_attempt, ..TargetStatus::default() };
-            (id.clone(), Arc::new(Tracked { target: Arc::clone(target), status, batch: None }))
-        };
-        scrape::Snapshot { targets: set.targets.iter().map(track).collect(), ..scrape::Snapshot::default() }
-    }
-
-    #[test]
-    fn r12_readiness_waits_until_every_target_of_the_start_was_tried_and_for_no_later_one() {
-        let start = wanted(&["a", "b", "c"]);
-        let first = FirstTargets::of(&start);
-        assert_eq!(first.waiting(&start, &scrape::Snapshot::default()), 3, "not even tracked yet");
-        assert_eq!(first.waiting(&start, &scraped(&start, &["a"])), 2, "one page is a part of the truth");
-        assert_eq!(first.waiting(&start, &scraped(&start, &["a", "b", "c"])), 0);
-        let later = wanted(&["a", "b", "d"]);
-        assert_eq!(first.waiting(&later, &scraped(&later, &["a"])), 1, "c has left, d has come");
-        assert_eq!(first.waiting(&later, &scraped(&later, &["a", "b"])), 0);
-    }
 }

@@ -191,10 +191,8 @@ impl Controller {
                 Some((Arc::clone(uid), last))
             })
             .collect();
-        // While the cluster is unknown, what stands there stands.
         let decided = self.publisher.decided();
         let wanted = wanted::costs(snapshot, decided.as_deref(), &self.scrape, self.clock.now(), &ours);
-        let Some(wanted) = wanted else { return Vec::new() };
         let changes = changes(&wanted, &ours).into_iter();
         let mut plan: Vec<_> = changes
             .filter(|(uid, _)| !paused.contains_key(uid))

@@ -119,12 +119,9 @@ impl<'v> Survey<'v> {
         Self { view, orders, selections, misses: OnceCell::new() }
     }
 
-    /// Everything that is wrong, in a stable order. Nothing while ResourcePolicies or Deployments are not listed.
+    /// Everything that is wrong, in a stable order. Nothing in a namespace whose ResourcePolicies or Deployments are not listed.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
-        if !is_known(self.view) {
-            return Vec::new();
-        }
         let mut findings = Vec::new();
         let mut found = |policy, fault, deployment: Option<&ObjectKey>, message| {
             findings.push(Finding { about: about(self.view, policy), fault, deployment: deployment.cloned(), message });
@@ -132,7 +129,7 @@ impl<'v> Survey<'v> {
         for (policy, miss) in self.misses() {
             found(policy, Fault::SelectsNoPod, Some(&miss.nearest), miss.sentence.clone());
         }
-        for (policy, deployments) in &self.selections {
+        for (policy, deployments) in self.selections.iter().filter(|(policy, _)| is_known(self.view, &policy.key)) {
             if !policy.not_honoured.is_empty() {
                 found(policy, Fault::FieldsNotHonoured, None, not_honoured(policy));
             }
@@ -155,7 +152,7 @@ impl<'v> Survey<'v> {
                            scheduler's own scores place new pods, and which pod goes first is chance";
             return if asked { told(false, "NotEnabled", message.to_owned()) } else { Standing::Unasked };
         }
-        if !is_known(self.view) {
+        if !is_known(self.view, &deployment.key) {
             return Standing::Unknown;
         }
         if let Some((fault, message)) = self.contradiction(deployment) {
@@ -170,7 +167,10 @@ impl<'v> Survey<'v> {
 
     fn misses(&self) -> &[(&'v ResourcePolicy, Miss)] {
         self.misses.get_or_init(|| {
-            let selecting_none = self.selections.iter().filter(|(_, deployments)| deployments.is_empty());
+            let selecting_none = self
+                .selections
+                .iter()
+                .filter(|(policy, deployments)| deployments.is_empty() && is_known(self.view, &policy.key));
             let miss = |policy: &ResourcePolicy| {
                 let templates = self.view.deployments_in(&policy.key.namespace);
                 selects_nothing(policy, templates.map(|deployment| (&deployment.key, &deployment.template_labels)))
@@ -211,9 +211,10 @@ impl<'v> Survey<'v> {
     }
 }
 
-fn is_known(view: &View) -> bool {
+/// Whether everything is listed that orders are made of in the namespace of that object.
+fn is_known(view: &View, object: &ObjectKey) -> bool {
     let needed = [Kind::ResourcePolicies, Kind::PluginResourcePolicies, Kind::Deployments, Kind::ScalingPolicies];
-    view.ordered && !needed.iter().any(|kind| view.unsynced.contains(kind.name()))
+    view.ordered && view.unknown(&needed, &object.namespace).is_none()
 }
 
 fn not_honoured(policy: &ResourcePolicy) -> String {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{
     meters::Meters,
     recorder::Recorder,
-    roster::{Entry, Subject, Work, roster},
+    roster::{Entry, Subject, Work, is_whole, roster},
     round::{Outcome, Round, Settled},
 };
 use crate::{
@@ -78,7 +78,7 @@ impl Desk {
             Ok(entries) => entries,
             Err(why) => {
                 meters.nothing();
-                return Round { at: now, outcomes: Err(why) };
+                return Round { at: now, outcomes: Err(why), whole: false };
             }
         };
         let since = self.last.replace(now).map_or(0.0, |last| now.duration_since(last).as_secs_f64().max(0.0));
@@ -108,9 +108,11 @@ impl Desk {
             };
             outcomes.push(Outcome { subject, mode, target, pools, verdict });
         }
-        self.kept.retain(|owner, _| present.contains(owner));
+        let whole = is_whole(view);
+        // What was kept from before the start may belong to a policy in a namespace that is not listed yet.
+        self.kept.retain(|owner, kept| present.contains(owner) || (!whole && kept.policy.is_none()));
         meters.services(&outcomes, now);
-        Round { at: now, outcomes: Ok(outcomes) }
+        Round { at: now, outcomes: Ok(outcomes), whole }
     }
 
     #[expect(

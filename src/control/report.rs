@@ -122,9 +122,8 @@ impl Reporter {
                     Err(why) => blind(why, round.at, &written),
                 };
                 self.work(tasks, round.at, &mut written).await;
-                // Of an unknown cluster it is not known which policies are gone.
-                if round.outcomes.is_ok() && swept.is_none_or(|last| last.elapsed() >= SWEEP) && self.leadership.holds()
-                {
+                // Where not everybody is known it is not known who is gone.
+                if round.whole && swept.is_none_or(|last| last.elapsed() >= SWEEP) && self.leadership.holds() {
                     let uids: BTreeSet<Arc<str>> = written.keys().cloned().collect();
                     if let Err(error) = self.memory.forget_all_but(&uids, || self.leadership.holds()).await {
                         debug!(%error, "what belongs to policies that are gone was not removed");

@@ -62,6 +62,9 @@ pub enum Refusal {
     /// An older policy is about the same Deployment.
     #[error("spec.targetRef: ScalingPolicy {0} is older and scales the same Deployment; delete one of them")]
     SecondPolicy(Arc<str>),
+    /// What there is in its namespace is not known.
+    #[error("the cluster's state is not known yet: {0}")]
+    ClusterUnknown(String),
     /// Nothing tells of demand while there are no replicas.
     #[error("spec.minReplicas: 0 cannot work, because nothing measures demand while there are no replicas; make it 1")]
     ScaleFromZero,
@@ -80,6 +83,7 @@ impl Refusal {
             Self::Owned(..) => "ForeignOwner",
             Self::OwnersUnknown(..) => "OwnersUnknown",
             Self::SecondPolicy(_) => "SecondPolicy",
+            Self::ClusterUnknown(_) => "ClusterUnknown",
             Self::ScaleFromZero => "ScaleFromZero",
         }
     }
@@ -167,7 +171,8 @@ pub fn may(view: &View, deployment: &Deployment, mode: Mode) -> Result<(), Refus
             if let Some(owner) = owners(view, deployment).next() {
                 return Err(Refusal::Owned(owner, name()));
             }
-            match [Kind::Autoscalers, Kind::ScaledObjects].iter().find(|kind| view.unsynced.contains(kind.name())) {
+            let namespace = &deployment.key.namespace;
+            match [Kind::Autoscalers, Kind::ScaledObjects].iter().find(|kind| !view.knows(**kind, namespace)) {
                 Some(kind) => Err(Refusal::OwnersUnknown(kind.name(), name())),
                 None => Ok(()),
             }

@@ -142,6 +142,20 @@ fn where_bursting_is_off_an_order_that_is_asked_for_is_said_not_to_be_kept() {
 }
 
 #[test]
+fn r1_in_a_namespace_that_is_not_listed_nothing_is_found_and_elsewhere_everything_is() {
+    let index = index();
+    order_by(&index, "qwen-chat", "isvc.qwen-predictor", &[unit("onprem")]);
+    let mut view = (*index.view()).clone();
+    view.namespaces = ["default".into(), "other".into()].into();
+    let found = |dark: &str| {
+        let mut view = view.clone();
+        view.unsynced_in.insert(dark.into(), ["deployments"].into());
+        Survey::of(&view).findings().len()
+    };
+    assert_eq!([found("default"), found("other")], [0, 1]);
+}
+
+#[test]
 fn r1_while_not_everything_is_listed_nothing_is_found_and_nothing_new_is_said() {
     let index = index();
     order_by(&index, "qwen-chat", "isvc.qwen-predictor", &[unit("onprem")]);
