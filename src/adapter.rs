@@ -20,13 +20,14 @@ use std::{
 };
 
 use apiservice::{
-    Authenticator, Authorizer, Limits, Options, Tls, VersionInfo,
+    Authenticator, Authorizer, Limits, Options, VersionInfo,
     authentication::{Trust, TrustStore, watch_trust},
-    ca_bundle::{Holder, keep_ca_bundle},
     health::Check,
+    metrics::Metrics,
     router::router,
-    tls::{CertificateFiles, ServiceName, SharedCertificate, TlsError},
+    tls::TlsError,
 };
+use axum::Router;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -53,12 +54,12 @@ use crate::{
     },
 };
 
+mod certificate;
 mod health;
 
+use certificate::{Certificate, Missing};
 use health::{Readiness, livez};
 
-/// Secret with the self-made certificate that all replicas share, in our own namespace.
-const CERTIFICATE_SECRET: &str = "tidegate-serving-certificate";
 /// How often it is looked at who owns the API groups: they change hands when somebody installs something.
 const OWNERS_INTERVAL: Duration = Duration::from_mins(1);
 /// Changes of the cluster that arrive within this time are taken together: with thousands of serving pods there is always
@@ -255,7 +256,9 @@ pub async fn run(
         series: telemetry.series,
     }));
     let live = livez(Arc::clone(&publisher), clock);
+    let missing = Missing::new();
     let ready = Readiness {
+        certificate: missing.clone(),
         scrape: scrape.clone(),
         index: Arc::clone(&index),
         publisher: Arc::clone(&publisher),
@@ -271,15 +274,13 @@ pub async fn run(
     let probe = Arc::clone(&ready);
     options.checks.push(Check::ready("measured", move || probe()));
     let (registry, metrics) = (Arc::clone(&options.registry), options.metrics.clone());
-    let tls = certificate(&serve, order.webhook_configuration, &client, &mut tasks).await?;
-    if let Some(listener) = webhook_listener {
-        let app = burst::webhook::routes(Arc::clone(&publisher), honours, clock);
-        let serving = apiservice::serve(listener, tls.clone(), app, None, Limits::default(), tasks.stopped());
-        tasks.spawn("admission webhook", serving);
-    }
+    let pages = Arc::new(Pages { registry, metrics: metrics.clone(), live, ready });
+    tasks.spawn("telemetry", serve_telemetry(telemetry_listener, pages, tasks.stopped()));
+    let webhook =
+        webhook_listener.map(|listener| (listener, burst::webhook::routes(Arc::clone(&publisher), honours, clock)));
     let authenticator = Arc::new(Authenticator::new(trust, Some(client.clone())));
     let authorizer = Arc::new(Authorizer::new(client.clone()));
-    tasks.spawn_quiet("owners", until(tasks.stopped(), tell_owners(client, serve.clone())));
+    tasks.spawn_quiet("owners", until(tasks.stopped(), tell_owners(client.clone(), serve.clone())));
     let routes = if let Some(other) = &serve.passthrough {
         let provider = Passthrough::new(publisher, other)?;
         tasks.spawn_quiet("passthrough", until(tasks.stopped(), provider.refresh()));
@@ -288,15 +289,44 @@ pub async fn run(
         router(publisher, options)
     };
     let app = apiservice::secure(routes, metrics.clone(), authenticator, authorizer);
-    tracing::info!(address = %serve.listen, "serving the metrics APIs");
-    let limits = Limits::default();
-    let serving = apiservice::serve(api_listener, tls, app, metrics.clone(), limits, tasks.stopped());
-    tasks.spawn("metrics APIs", serving);
-
-    let pages = Arc::new(Pages { registry, metrics, live, ready });
-    tasks.spawn("telemetry", serve_telemetry(telemetry_listener, pages, tasks.stopped()));
+    let serving = Serving {
+        certificate: Certificate { serve, webhook: order.webhook_configuration, client, missing },
+        apis: (api_listener, app),
+        webhook,
+        metrics,
+    };
+    tasks.spawn("serving", serving.run(tasks.stopped()));
 
     tasks.run(shutdown).await
+}
+
+/// What is served once there is a certificate.
+struct Serving {
+    certificate: Certificate,
+    apis: (TcpListener, Router),
+    webhook: Option<(TcpListener, Router)>,
+    metrics: Metrics,
+}
+
+impl Serving {
+    async fn run(self, stopped: impl Future<Output = ()>) -> Result<(), AdapterError> {
+        let Self { certificate, apis: (listener, app), webhook, metrics } = self;
+        let mut stopped = std::pin::pin!(stopped);
+        let mut tasks = Tasks::new();
+        let address = certificate.serve.listen;
+        let tls = tokio::select! {
+            () = &mut stopped => return Ok(()),
+            tls = certificate.obtain(&mut tasks) => tls?,
+        };
+        if let Some((listener, app)) = webhook {
+            let serving = apiservice::serve(listener, tls.clone(), app, None, Limits::default(), tasks.stopped());
+            tasks.spawn("admission webhook", serving);
+        }
+        tracing::info!(%address, "serving the metrics APIs");
+        let serving = apiservice::serve(listener, tls, app, metrics, Limits::default(), tasks.stopped());
+        tasks.spawn("metrics APIs", serving);
+        tasks.run(stopped).await
+    }
 }
 
 /// Runs `task` until `stopped`.
@@ -365,28 +395,5 @@ async fn follow_targets(
     }
 }
 
-/// `webhook`: the MutatingWebhookConfiguration that has to trust us, too.
-async fn certificate(
-    serve: &Serve,
-    webhook: Option<String>,
-    client: &kube::Client,
-    tasks: &mut Tasks,
-) -> Result<Tls, AdapterError> {
-    let Serve { listen: _, tls_cert_file, tls_key_file, service_namespace, service_name, groups, passthrough: _ } =
-        serve;
-    if let (Some(certificate), Some(key)) = (tls_cert_file.clone(), tls_key_file.clone()) {
-        let (tls, fresh) = CertificateFiles { certificate, key }.load(tasks.stopped())?;
-        tasks.spawn_quiet("certificate files", fresh);
-        return Ok(tls);
-    }
-    let service = ServiceName { namespace: service_namespace.clone(), name: service_name.clone() };
-    let shared = SharedCertificate::new(client.clone(), service, CERTIFICATE_SECRET);
-    let (tls, bundle, renewal) = shared.serve(tasks.stopped()).await?;
-    tasks.spawn_quiet("certificate renewal", renewal);
-    let apis = apiservice::Api::ALL.into_iter().filter(|api| groups.contains(&group(*api)));
-    let names = apis.map(|api| Holder::ApiService(format!("{}.{}", api.version(), api.group().name())));
-    let holders: Vec<_> = names.chain(webhook.map(Holder::MutatingWebhook)).collect();
-    let (client, stopped) = (client.clone(), tasks.stopped());
-    tasks.spawn_quiet("caBundle", async move { keep_ca_bundle(client, &holders, bundle, stopped).await });
-    Ok(tls)
-}
+#[cfg(test)]
+mod tests;

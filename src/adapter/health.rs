@@ -12,6 +12,7 @@ use std::{
 use apiservice::authentication::TrustStore;
 use tokio::time::Instant;
 
+use super::certificate::Missing;
 use crate::{
     clock::Clock,
     cluster::{Index, Kind, View},
@@ -63,6 +64,7 @@ impl FirstTargets {
 
 /// Tells whether there is something true to serve.
 pub(super) struct Readiness {
+    pub certificate: Missing,
     pub scrape: Scrape,
     pub index: Arc<Index>,
     pub publisher: Arc<Publisher>,
@@ -92,6 +94,9 @@ impl Readiness {
     }
 
     fn look(&self, patience: &Patience) -> Result<(), String> {
+        if let Some(why) = self.certificate.why() {
+            return Err(format!("there is no serving certificate yet: {why}"));
+        }
         if !self.trust.is_loaded() {
             return Err("the aggregator's certificate authorities are not known yet".into());
         }
