@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    cluster::{ObjectKey, View},
+    cluster::{ObjectKey, View, said::said},
     config::{self, Scheduler},
     control::lease::Leadership,
     publish::{Publisher, Snapshot},
@@ -51,7 +51,7 @@ const MANAGER: &str = "tidegate-burst";
 #[derive(Debug, thiserror::Error)]
 enum Unwritten {
     /// The API server refused.
-    #[error("{0}")]
+    #[error("{}", said(.0))]
     Api(#[from] kube::Error),
     /// It did not answer.
     #[error("no answer from the API server within {}s", TIMEOUT.as_secs())]
@@ -169,7 +169,9 @@ impl Controller {
         loop {
             match self.client.apiserver_version().await {
                 Ok(version) => return scheduler_honours(&version.git_version),
-                Err(error) => tracing::warn!(%error, "cannot ask for the cluster's version; trying again"),
+                Err(error) => {
+                    tracing::warn!(error = said(&error), "cannot ask for the cluster's version; trying again");
+                }
             }
             tokio::time::sleep(RETRY).await;
         }

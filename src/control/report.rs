@@ -35,7 +35,7 @@ use crate::{
         announce::Found,
         findings::{Fault, Finding},
     },
-    cluster::{ObjectKey, ScalingPolicy},
+    cluster::{ObjectKey, ScalingPolicy, said::said},
     policy,
 };
 
@@ -266,7 +266,7 @@ impl Reporter {
             // An event that is lost is lost: the status says the same.
             match tokio::time::timeout(limit, events.create(&PostParams::default(), &event)).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => warn!(policy = %policy.key.name, %error, "an event cannot be written"),
+                Ok(Err(error)) => warn!(policy = %policy.key.name, error = said(&error), "an event cannot be written"),
                 Err(_) => warn!(policy = %policy.key.name, "an event was not answered"),
             }
         }
@@ -283,7 +283,7 @@ impl Reporter {
             Ok(Ok(_)) => Ok(()),
             // Deleted meanwhile.
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => Err(said(&error)),
             Err(_) => Err(unanswered(limit)),
         }
     }

@@ -205,7 +205,7 @@ const CHECKS: [(&str, Check); 21] = [
     ("patch scalingpolicies/status", Check::Logs("its status cannot be written")),
     ("create events", Check::Logs("an event cannot be written")),
     ("get,update deployments/scale", Check::Logs("cannot be scaled")),
-    ("get,create,update leases", Check::Logs("the Lease cannot be read or renewed")),
+    ("get,create,update leases", Check::Logs("it needs the rights to get, create and update leases")),
     ("list,create,patch,delete configmaps", Check::Logs("ConfigMaps cannot be read")),
     ("list,watch nodes", Check::NotReady("the cluster is not known yet: nodes")),
     ("list,watch pods", Check::NotReady("the cluster is not known yet: pods")),

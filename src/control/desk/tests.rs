@@ -207,7 +207,12 @@ fn a_service_that_is_merely_refused_keeps_the_gpu_seconds_that_it_has_cost() {
 fn shown(meters: Meters, clock: Clock) -> String {
     let nobody = tower::service_fn(async |_: http::Request<Body>| Err::<http::Response<Body>, _>("nobody is there"));
     let leases = Api::namespaced(kube::Client::new(nobody, "tidegate"), "tidegate");
-    let terms = Terms { name: "tidegate".into(), identity: "a".into(), duration: Duration::from_secs(15) };
+    let terms = Terms {
+        namespace: "tidegate".into(),
+        name: "tidegate".into(),
+        identity: "a".into(),
+        duration: Duration::from_secs(15),
+    };
     let (_, leadership) = Election::new(leases, terms, clock, Arc::new(tokio::time::Instant::now));
     let max_age = Duration::from_secs(15);
     let mut registry = Registry::default();
