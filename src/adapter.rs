@@ -51,6 +51,7 @@ use crate::{
         measured::Measured,
         process::Process,
         server::{Pages, serve as serve_telemetry},
+        steps::Steps,
     },
 };
 
@@ -249,6 +250,9 @@ pub async fn run(
     let trust = Arc::new(TrustStore::new(Trust::default()));
     tasks.spawn_quiet("trust", watch_trust(client.clone(), Arc::clone(&trust), tasks.stopped()));
     registry.register_collector(Box::new(Process));
+    let steps = Steps::default();
+    registry.register_collector(Box::new(steps.clone()));
+    tasks.spawn_quiet("clock", steps.watch(clock, tasks.stopped()));
     registry.register_collector(Box::new(Measured {
         publisher: Arc::clone(&publisher),
         store: Arc::clone(&store),
