@@ -12,31 +12,27 @@
 //! new and say nothing about it.
 
 use std::{
-    collections::BTreeSet,
     convert::Infallible,
     future::Future,
     net::SocketAddr,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use apiservice::{
-    Authenticator, Authorizer, Limits, Options, Tls, VersionInfo,
+    Authenticator, Authorizer, Limits, Options, VersionInfo,
     authentication::{Trust, TrustStore, watch_trust},
-    ca_bundle::{Holder, keep_ca_bundle},
     health::Check,
+    metrics::Metrics,
     router::router,
-    tls::{CertificateFiles, ServiceName, SharedCertificate, TlsError},
+    tls::TlsError,
 };
+use axum::Router;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
     sync::watch,
     task::{JoinError, JoinSet},
-    time::Instant,
 };
 
 use crate::{
@@ -50,25 +46,26 @@ use crate::{
         Publisher, cycle,
         passthrough::{Passthrough, PassthroughError, owners::foreign_owners},
     },
-    scrape::{self, Scraper, ScraperError, Store, TargetId, TargetSet, targets},
+    scrape::{Scraper, ScraperError, Store, TargetSet, targets},
     telemetry::{
         measured::Measured,
         process::Process,
         server::{Pages, serve as serve_telemetry},
+        steps::Steps,
     },
 };
 
-/// Secret with the self-made certificate that all replicas share, in our own namespace.
-const CERTIFICATE_SECRET: &str = "tidegate-serving-certificate";
+mod certificate;
+mod health;
+
+use certificate::{Certificate, Missing};
+use health::{Readiness, livez};
+
 /// How often it is looked at who owns the API groups: they change hands when somebody installs something.
 const OWNERS_INTERVAL: Duration = Duration::from_mins(1);
 /// Changes of the cluster that arrive within this time are taken together: with thousands of serving pods there is always
 /// one, and the set of targets is made anew for each.
 const TARGETS_REST: Duration = Duration::from_millis(250);
-/// Readiness waits no longer for first scrapes: with thousands of dead targets they take minutes.
-const FIRST_SCRAPES: Duration = Duration::from_mins(1);
-/// A snapshot older than so many of the longest pauses means that the loop is stuck.
-const STUCK_AFTER: u32 = 10;
 
 /// Why the adapter ended.
 #[derive(Debug, thiserror::Error)]
@@ -253,6 +250,9 @@ pub async fn run(
     let trust = Arc::new(TrustStore::new(Trust::default()));
     tasks.spawn_quiet("trust", watch_trust(client.clone(), Arc::clone(&trust), tasks.stopped()));
     registry.register_collector(Box::new(Process));
+    let steps = Steps::default();
+    registry.register_collector(Box::new(steps.clone()));
+    tasks.spawn_quiet("clock", steps.watch(clock, tasks.stopped()));
     registry.register_collector(Box::new(Measured {
         publisher: Arc::clone(&publisher),
         store: Arc::clone(&store),
@@ -260,7 +260,16 @@ pub async fn run(
         series: telemetry.series,
     }));
     let live = livez(Arc::clone(&publisher), clock);
-    let ready = readyz(scrape.clone(), Arc::clone(&publisher), Arc::clone(&store), Arc::clone(&trust));
+    let missing = Missing::new();
+    let ready = Readiness {
+        certificate: missing.clone(),
+        scrape: scrape.clone(),
+        index: Arc::clone(&index),
+        publisher: Arc::clone(&publisher),
+        store: Arc::clone(&store),
+        trust: Arc::clone(&trust),
+    };
+    let ready = ready.probe();
     let mut options = Options::new(registry, move || clock.now());
     options.apis.retain(|api| serve.groups.contains(&group(*api)));
     options.version = VersionInfo::of(concat!("v", env!("CARGO_PKG_VERSION")));
@@ -269,15 +278,13 @@ pub async fn run(
     let probe = Arc::clone(&ready);
     options.checks.push(Check::ready("measured", move || probe()));
     let (registry, metrics) = (Arc::clone(&options.registry), options.metrics.clone());
-    let tls = certificate(&serve, order.webhook_configuration, &client, &mut tasks).await?;
-    if let Some(listener) = webhook_listener {
-        let app = burst::webhook::routes(Arc::clone(&publisher), honours, clock);
-        let serving = apiservice::serve(listener, tls.clone(), app, None, Limits::default(), tasks.stopped());
-        tasks.spawn("admission webhook", serving);
-    }
+    let pages = Arc::new(Pages { registry, metrics: metrics.clone(), live, ready });
+    tasks.spawn("telemetry", serve_telemetry(telemetry_listener, pages, tasks.stopped()));
+    let webhook =
+        webhook_listener.map(|listener| (listener, burst::webhook::routes(Arc::clone(&publisher), honours, clock)));
     let authenticator = Arc::new(Authenticator::new(trust, Some(client.clone())));
     let authorizer = Arc::new(Authorizer::new(client.clone()));
-    tasks.spawn_quiet("owners", until(tasks.stopped(), tell_owners(client, serve.clone())));
+    tasks.spawn_quiet("owners", until(tasks.stopped(), tell_owners(client.clone(), serve.clone())));
     let routes = if let Some(other) = &serve.passthrough {
         let provider = Passthrough::new(publisher, other)?;
         tasks.spawn_quiet("passthrough", until(tasks.stopped(), provider.refresh()));
@@ -286,15 +293,44 @@ pub async fn run(
         router(publisher, options)
     };
     let app = apiservice::secure(routes, metrics.clone(), authenticator, authorizer);
-    tracing::info!(address = %serve.listen, "serving the metrics APIs");
-    let limits = Limits::default();
-    let serving = apiservice::serve(api_listener, tls, app, metrics.clone(), limits, tasks.stopped());
-    tasks.spawn("metrics APIs", serving);
-
-    let pages = Arc::new(Pages { registry, metrics, live, ready });
-    tasks.spawn("telemetry", serve_telemetry(telemetry_listener, pages, tasks.stopped()));
+    let serving = Serving {
+        certificate: Certificate { serve, webhook: order.webhook_configuration, client, missing },
+        apis: (api_listener, app),
+        webhook,
+        metrics,
+    };
+    tasks.spawn("serving", serving.run(tasks.stopped()));
 
     tasks.run(shutdown).await
+}
+
+/// What is served once there is a certificate.
+struct Serving {
+    certificate: Certificate,
+    apis: (TcpListener, Router),
+    webhook: Option<(TcpListener, Router)>,
+    metrics: Metrics,
+}
+
+impl Serving {
+    async fn run(self, stopped: impl Future<Output = ()>) -> Result<(), AdapterError> {
+        let Self { certificate, apis: (listener, app), webhook, metrics } = self;
+        let mut stopped = std::pin::pin!(stopped);
+        let mut tasks = Tasks::new();
+        let address = certificate.serve.listen;
+        let tls = tokio::select! {
+            () = &mut stopped => return Ok(()),
+            tls = certificate.obtain(&mut tasks) => tls?,
+        };
+        if let Some((listener, app)) = webhook {
+            let serving = apiservice::serve(listener, tls.clone(), app, None, Limits::default(), tasks.stopped());
+            tasks.spawn("admission webhook", serving);
+        }
+        tracing::info!(%address, "serving the metrics APIs");
+        let serving = apiservice::serve(listener, tls, app, metrics, Limits::default(), tasks.stopped());
+        tasks.spawn("metrics APIs", serving);
+        tasks.run(stopped).await
+    }
 }
 
 /// Runs `task` until `stopped`.
@@ -363,129 +399,5 @@ async fn follow_targets(
     }
 }
 
-/// `webhook`: the MutatingWebhookConfiguration that has to trust us, too.
-async fn certificate(
-    serve: &Serve,
-    webhook: Option<String>,
-    client: &kube::Client,
-    tasks: &mut Tasks,
-) -> Result<Tls, AdapterError> {
-    let Serve { listen: _, tls_cert_file, tls_key_file, service_namespace, service_name, groups, passthrough: _ } =
-        serve;
-    if let (Some(certificate), Some(key)) = (tls_cert_file.clone(), tls_key_file.clone()) {
-        let (tls, fresh) = CertificateFiles { certificate, key }.load(tasks.stopped())?;
-        tasks.spawn_quiet("certificate files", fresh);
-        return Ok(tls);
-    }
-    let service = ServiceName { namespace: service_namespace.clone(), name: service_name.clone() };
-    let shared = SharedCertificate::new(client.clone(), service, CERTIFICATE_SECRET);
-    let (tls, bundle, renewal) = shared.serve(tasks.stopped()).await?;
-    tasks.spawn_quiet("certificate renewal", renewal);
-    let apis = apiservice::Api::ALL.into_iter().filter(|api| groups.contains(&group(*api)));
-    let names = apis.map(|api| Holder::ApiService(format!("{}.{}", api.version(), api.group().name())));
-    let holders: Vec<_> = names.chain(webhook.map(Holder::MutatingWebhook)).collect();
-    let (client, stopped) = (client.clone(), tasks.stopped());
-    tasks.spawn_quiet("caBundle", async move { keep_ca_bundle(client, &holders, bundle, stopped).await });
-    Ok(tls)
-}
-
-type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
-
-/// The loop ticked lately.
-fn livez(publisher: Arc<Publisher>, clock: Clock) -> Probe {
-    Arc::new(move || {
-        let age = clock.now().duration_since(publisher.snapshot().built);
-        let age = Duration::try_from(age).unwrap_or_default();
-        let limit = cycle::LONGEST_PAUSE * STUCK_AFTER;
-        if age < limit { Ok(()) } else { Err(format!("the last snapshot is {}s old", age.as_secs())) }
-    })
-}
-
-/// The targets that the configuration asked for when the cluster had just become known.
-#[derive(Debug)]
-struct FirstTargets {
-    names: BTreeSet<TargetId>,
-    since: Instant,
-}
-
-impl FirstTargets {
-    fn of(wanted: &TargetSet) -> Self {
-        Self { names: wanted.targets.keys().cloned().collect(), since: Instant::now() }
-    }
-
-    /// How many of them are still wanted and have not been scraped once, with success or without. While there are some, a
-    /// list of pods would lack those that another replica of this adapter knows, and the rest may well be the idle ones:
-    /// an HPA would take the new start for a fall. Targets that come later are not waited for: in a large cluster there
-    /// is always one.
-    fn waiting(&self, wanted: &TargetSet, scraped: &scrape::Snapshot) -> usize {
-        let attempted = |id| scraped.targets.get(id).is_some_and(|tracked| tracked.status.last_attempt.is_some());
-        self.names.iter().filter(|id| wanted.targets.contains_key(*id) && !attempted(*id)).count()
-    }
-}
-
-/// There is something true to serve. Once ready, always ready: an adapter whose exporters are all dead has its reasons to
-/// tell, and one that the aggregator calls unavailable would stall the deletion of every namespace in the cluster.
-fn readyz(config: Scrape, publisher: Arc<Publisher>, store: Arc<Store>, trust: Arc<TrustStore>) -> Probe {
-    let reached = AtomicBool::new(false);
-    let first = OnceLock::new();
-    Arc::new(move || {
-        if reached.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        if !trust.is_loaded() {
-            return Err("the aggregator's certificate authorities are not known yet".into());
-        }
-        let view = Arc::clone(&publisher.snapshot().view);
-        // What only decisions are made of is not waited for: readings are served without them.
-        let unsynced: Vec<&str> =
-            Kind::MEASURED.iter().map(|kind| kind.name()).filter(|name| view.unsynced.contains(name)).collect();
-        if !unsynced.is_empty() {
-            return Err(format!("the cluster is not known yet: {}", unsynced.join(", ")));
-        }
-        let wanted = targets(&config, &view);
-        let first = first.get_or_init(|| FirstTargets::of(&wanted));
-        let waiting = first.waiting(&wanted, &store.snapshot());
-        if waiting > 0 && first.since.elapsed() < FIRST_SCRAPES {
-            return Err(format!("{waiting} of {} targets have not been scraped yet", first.names.len()));
-        }
-        reached.store(true, Ordering::Relaxed);
-        Ok(())
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::{Access, UrlTarget},
-        scrape::{TargetStatus, Tracked},
-    };
-
-    fn wanted(hosts: &[&str]) -> TargetSet {
-        let url = |host: &&str| UrlTarget { url: format!("http://{host}/"), node: None, access: Access::default() };
-        targets(&Scrape { urls: hosts.iter().map(url).collect(), ..Scrape::default() }, &cluster::View::default())
-    }
-
-    /// All of `set`, of which those hosts have been tried.
-    fn scraped(set: &TargetSet, tried: &[&str]) -> scrape::Snapshot {
-        let track = |(id, target): (&TargetId, &Arc<scrape::Target>)| {
-            let was_tried = tried.iter().any(|host| target.url.host_str() == Some(host));
-            let last_attempt = was_tried.then(|| Clock::start().now());
-            let status = TargetStatus { last_attempt, ..TargetStatus::default() };
-            (id.clone(), Arc::new(Tracked { target: Arc::clone(target), status, batch: None }))
-        };
-        scrape::Snapshot { targets: set.targets.iter().map(track).collect(), ..scrape::Snapshot::default() }
-    }
-
-    #[test]
-    fn r12_readiness_waits_until_every_target_of_the_start_was_tried_and_for_no_later_one() {
-        let start = wanted(&["a", "b", "c"]);
-        let first = FirstTargets::of(&start);
-        assert_eq!(first.waiting(&start, &scrape::Snapshot::default()), 3, "not even tracked yet");
-        assert_eq!(first.waiting(&start, &scraped(&start, &["a"])), 2, "one page is a part of the truth");
-        assert_eq!(first.waiting(&start, &scraped(&start, &["a", "b", "c"])), 0);
-        let later = wanted(&["a", "b", "d"]);
-        assert_eq!(first.waiting(&later, &scraped(&later, &["a"])), 1, "c has left, d has come");
-        assert_eq!(first.waiting(&later, &scraped(&later, &["a", "b"])), 0);
-    }
-}
+mod tests;

@@ -28,7 +28,7 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    cluster::{ObjectKey, View},
+    cluster::{Kind, ObjectKey, View},
     config,
     gpu::{CardId, Family, FamilyId, Unit, Vocabulary},
     reading::{Reading, Unknown},
@@ -194,13 +194,9 @@ pub fn attribute(
     let mut readings =
         Readings { seen, unattributed, attribution_failures: failures, coverage: coverage.0, ..Readings::default() };
     readings.nodes = pods::nodes(&heard::one_per_place(nodes, batches), &node_names, &families);
-    if knows(view, "pods") {
-        readings.pods = pods::pods(heard::one_per_place(pods, batches), &roster, &families);
-        servers::add(batches, view, &families, now, max_age, &mut readings);
-    }
-    if knows(view, "pods") && knows(view, "deployments") {
-        services::aggregate(view, &families, remembered, coverage.0, &mut readings);
-    }
+    readings.pods = pods::pods(heard::one_per_place(pods, batches), &roster, &families);
+    servers::add(batches, view, &families, now, max_age, &mut readings);
+    services::aggregate(view, &families, remembered, coverage.0, &mut readings);
     readings
 }
 
@@ -208,16 +204,10 @@ pub fn attribute(
 /// not drop out of an external list when its exporter restarts, because the HPA would take the smaller sum for a fall. As
 /// many as there are Deployments at most.
 pub fn remember(remembered: &mut BTreeSet<ObjectKey>, readings: &Readings, view: &View) {
-    if knows(view, "deployments") {
-        remembered.retain(|deployment| view.deployments.contains_key(deployment));
-    }
+    let gone = |key: &ObjectKey| view.knows(Kind::Deployments, &key.namespace) && !view.deployments.contains_key(key);
+    remembered.retain(|deployment| !gone(deployment));
     let measured = readings.services.values().filter(|service| !service.families.is_empty());
     remembered.extend(measured.map(|service| service.deployment.clone()));
-}
-
-/// Whether the watch of that resource (its plural name) has delivered its list and has not been broken for too long.
-pub(crate) fn knows(view: &View, resource: &str) -> bool {
-    !view.unsynced.contains(resource)
 }
 
 /// The vocabulary, with the families that have a part to play found once.

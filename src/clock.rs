@@ -1,9 +1,9 @@
 //! The one source of wall time.
 //!
 //! The clock is anchored once and then follows the monotonic clock, so that a step of the machine's clock (NTP, an
-//! operator) never makes a stale sample fresh. It does not follow such a step: a restart does.
+//! operator) never makes a stale sample fresh. It does not follow such a step: a restart does, and [`steps`](crate::telemetry::steps) are told.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 /// Wall time that never jumps.
@@ -34,6 +34,13 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.at(Instant::now())
+    }
+
+    /// How far the machine's clock is ahead of this one: by how much it was stepped since the start.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
+    pub fn behind(&self) -> SignedDuration {
+        Timestamp::now().duration_since(self.now())
     }
 
     /// The wall time of a monotonic instant.

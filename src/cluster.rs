@@ -11,6 +11,7 @@ pub mod index;
 pub mod kind;
 pub mod resource_policy;
 pub mod resources;
+pub mod said;
 pub mod services;
 pub mod view;
 pub mod watch;

@@ -94,7 +94,12 @@ impl Control {
         let config::Control { enabled: _, tick, identity, lease, record } = settings;
         let namespace = lease.namespace.as_deref().unwrap_or(namespace);
         let identity = lease::identity(identity.as_deref());
-        let terms = Terms { name: lease.name.clone(), identity: identity.clone(), duration: lease.duration.0 };
+        let terms = Terms {
+            namespace: namespace.to_owned(),
+            name: lease.name.clone(),
+            identity: identity.clone(),
+            duration: lease.duration.0,
+        };
         let leases = Api::namespaced(client.clone(), namespace);
         let (election, leadership) = Election::new(leases, terms, clock, Arc::new(Instant::now));
         let recorder = record.file.as_ref().map(|file| {

@@ -2,13 +2,14 @@
 //!
 //! [`spec`] is the custom resource as types, from which its schema is made; [`settings`] turns a spec into the engine's
 //! [`Policy`](crate::engine::Policy), in one place; [`target`] finds the Deployment that it is about and who owns that
-//! Deployment's replicas (R18); [`hpa`] is the HorizontalPodAutoscaler that follows the engine's advice.
+//! Deployment's replicas (R18); [`order`] says who orders its pools (R19); [`hpa`] is the HorizontalPodAutoscaler that follows the engine's advice.
 //!
 //! Nothing here decides how many replicas there should be, and nothing here speaks to the API server.
 
 pub mod hpa;
 pub mod implied;
 pub mod manifest;
+pub mod order;
 pub mod schema;
 pub mod settings;
 pub mod spec;

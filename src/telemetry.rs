@@ -6,6 +6,7 @@
 pub mod measured;
 pub mod process;
 pub mod server;
+pub mod steps;
 
 use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeLabelSet},

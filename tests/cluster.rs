@@ -37,3 +37,4 @@ mod restart;
 mod scaling;
 mod self_made;
 mod servers;
+mod some_namespaces;

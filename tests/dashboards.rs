@@ -30,7 +30,7 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
             let query = target["expr"].as_str().expect("a target has an expression");
             let query = query
                 .replace("$__rate_interval", RATE_INTERVAL)
-                .replace("$__range", &format!("{RANGE_SECONDS}s"))
+                .replace("$__range", &format!("{SPAN_SECONDS}s"))
                 .replace("$metric", "DCGM_CUSTOM_PROCESS_SM_UTIL")
                 .replace("$namespace", ".+")
                 .replace("$job", ".+");

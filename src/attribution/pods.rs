@@ -7,13 +7,13 @@ use std::{
 
 use super::{Families, PodReading, clamp, foremost, heard::Claim, sum};
 use crate::{
-    cluster::{ObjectKey, Phase, Pod, PodState, View},
+    cluster::{self, ObjectKey, Phase, Pod, PodState, View},
     gpu::{CardId, FamilyId, Unit},
     reading::{Measured, Reading, Unknown},
 };
 
 /// The pods that can be a source of readings, numbered in the order of their keys. Exporters name pods; only the cluster
-/// says which there are (R6).
+/// says which there are (R6), and of a namespace whose pods are not listed it says nothing.
 #[derive(Debug)]
 pub(super) struct Roster<'a> {
     pods: Vec<&'a Pod>,
@@ -22,7 +22,9 @@ pub(super) struct Roster<'a> {
 
 impl<'a> Roster<'a> {
     pub(super) fn of(view: &'a View) -> Self {
-        let pods: Vec<&Pod> = view.pods.values().map(|pod| &**pod).filter(|pod| pod.phase != Phase::Finished).collect();
+        let is_source =
+            |pod: &&Pod| pod.phase != Phase::Finished && view.knows(cluster::Kind::Pods, &pod.key.namespace);
+        let pods: Vec<&Pod> = view.pods.values().map(|pod| &**pod).filter(is_source).collect();
         let by_name =
             pods.iter().zip(0..).map(|(pod, number)| ((&*pod.key.namespace, &*pod.key.name), number)).collect();
         Self { pods, by_name }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use apiservice::Selector;
 
-use super::{group::Targets, knows};
-use crate::cluster::{Autoscaler, Deployment, ObjectKey, View};
+use super::group::Targets;
+use crate::cluster::{Autoscaler, Deployment, Kind, ObjectKey, View};
 
 /// The highest target against which an HPA holds what the pods that `selector` selects read in a family: of the HPAs that
 /// scale the Deployments of exactly this selector, which is what they ask by, or else of all HPAs of the namespace that name
 /// the family. `None` if there is none, or if the HPAs are not known.
 pub(crate) fn highest_target(view: &View, namespace: &str, selector: &Selector, family: &str) -> Option<f64> {
-    if !knows(view, "horizontalpodautoscalers") || !knows(view, "deployments") {
+    if view.unknown(&[Kind::Autoscalers, Kind::Deployments], namespace).is_some() {
         return None;
     }
     let first = ObjectKey { namespace: namespace.into(), name: "".into() };

@@ -240,6 +240,39 @@ impl Scene {
         self
     }
 
+    /// The same services, pods and lines once more in another namespace, on cards of their own. Both namespaces are watched, and
+    /// of the other one these kinds are not listed.
+    pub fn beside_unlisted(mut self, namespace: &str, kinds: &[&'static str]) -> Self {
+        let there = |key: &ObjectKey| ObjectKey { namespace: namespace.into(), name: Arc::clone(&key.name) };
+        let view = &mut self.view;
+        for pod in view.pods.values().cloned().collect::<Vec<_>>() {
+            view.pods.insert(there(&pod.key), Arc::new(Pod { key: there(&pod.key), ..(*pod).clone() }));
+        }
+        for one in view.deployments.values().cloned().collect::<Vec<_>>() {
+            view.deployments.insert(there(&one.key), Arc::new(Deployment { key: there(&one.key), ..(*one).clone() }));
+        }
+        for one in view.inference_services.values().cloned().collect::<Vec<_>>() {
+            let copy = InferenceService { key: there(&one.key), ..(*one).clone() };
+            view.inference_services.insert(there(&one.key), Arc::new(copy));
+        }
+        for one in view.core_services.values().cloned().collect::<Vec<_>>() {
+            let copy = CoreService { key: there(&one.key), ..(*one).clone() };
+            view.core_services.insert(there(&one.key), Arc::new(copy));
+        }
+        for page in &mut self.pages {
+            let owned = |sample: &Sample| {
+                let owner = Owner { namespace: namespace.into(), ..sample.owner.clone()? };
+                let card = CardId { uuid: format!("{namespace}-{}", sample.card.uuid).into(), ..sample.card.clone() };
+                Some(Sample { owner: Some(owner), card, ..sample.clone() })
+            };
+            let copies: Vec<Sample> = page.samples.iter().filter_map(owned).collect();
+            page.samples.extend(copies);
+        }
+        self.view.namespaces = ["prod".into(), namespace.into()].into();
+        self.view.unsynced_in.insert(namespace.into(), kinds.iter().copied().collect());
+        self
+    }
+
     pub fn readings(&self) -> Readings {
         let batches: Vec<Arc<Batch>> = self.pages.iter().cloned().map(Arc::new).collect();
         attribute(&batches, &self.view, &vocabulary(), &self.settings, &self.remembered, now(), MAX_AGE)

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{Families, PodReading, Readings, pods::own};
 use crate::{
-    cluster::{Phase, View},
+    cluster::{Kind, Phase, View},
     reading::{Unknown, fresh},
     scrape::{Batch, OwnReadings},
 };
@@ -24,7 +24,7 @@ pub(super) fn add(
     readings: &mut Readings,
 ) {
     for OwnReadings { subject, readings: said } in batches.iter().filter_map(|batch| batch.own.as_ref()) {
-        let pod = view.pods.get(&subject.pod);
+        let pod = view.pods.get(&subject.pod).filter(|pod| view.knows(Kind::Pods, &pod.key.namespace));
         let Some(pod) = pod.filter(|pod| pod.uid == subject.uid && pod.phase != Phase::Finished) else { continue };
         let said = match said {
             Ok(said) => said,

@@ -8,13 +8,13 @@ use std::{
 use super::{
     Families, GroupReading, PodCounts, PodReading, Readings, ServiceReadings, Statistic,
     group::{Targets, group},
-    knows,
     readers::Readers,
     silence::{self, Sight},
 };
 use crate::{
-    cluster::{Deployment, ObjectKey, Pod, PodState, View, view::Labels},
+    cluster::{Deployment, Kind, ObjectKey, Pod, PodState, View, view::Labels},
     gpu::FamilyId,
+    policy::order::Orders,
 };
 
 pub(super) fn aggregate(
@@ -25,18 +25,19 @@ pub(super) fn aggregate(
     readings: &mut Readings,
 ) {
     let readers = Readers::by_namespace(view);
-    let hpas_known = knows(view, "horizontalpodautoscalers");
     let targets = |namespace: &str, deployments: &[&Deployment], family: &str| match readers.get(namespace) {
-        _ if !hpas_known => Targets::Unknown,
+        _ if !view.knows(Kind::Autoscalers, namespace) => Targets::Unknown,
         Some(readers) => readers.targets(deployments, family),
         None => Targets::None,
     };
     // For core Services, whose readers are those of the Deployments behind them.
     let mut deployments_of: HashMap<&ObjectKey, Vec<&Deployment>> = HashMap::new();
+    let orders = Orders::of(view);
     let mut seats = BTreeMap::new();
-    let services = view.services();
+    let mut services = view.services();
+    services.retain(|service| is_known(view, &service.deployment.key.namespace));
     for service in &services {
-        silence::seat(view, service, &mut seats);
+        silence::seat(view, &orders, service, &mut seats);
     }
     readings.seats = seats;
     for service in services {
@@ -72,7 +73,7 @@ pub(super) fn aggregate(
     let crowds = if view.core_services.is_empty() { BTreeMap::new() } else { crowds(view) };
     for (key, service) in &view.core_services {
         // As in Kubernetes, a Service without a selector has no pods of its own.
-        if service.selector.is_empty() {
+        if service.selector.is_empty() || !is_known(view, &key.namespace) {
             continue;
         }
         let pods = selected(&crowds, &key.namespace, &service.selector);
@@ -86,6 +87,11 @@ pub(super) fn aggregate(
             readings.core_services.insert(key.clone(), groups);
         }
     }
+}
+
+/// Whether it is known which services the namespace has, and which pods they have.
+fn is_known(view: &View, namespace: &str) -> bool {
+    view.unknown(&[Kind::Pods, Kind::Deployments], namespace).is_none()
 }
 
 /// Whether a metric is a family of the vocabulary or one of its statistics.

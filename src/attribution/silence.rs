@@ -22,8 +22,8 @@ use std::{
 
 use super::Readings;
 use crate::{
-    burst,
     cluster::{ObjectKey, Pod, Service, View},
+    policy::order::Orders,
     reading::Unknown,
 };
 
@@ -38,8 +38,8 @@ pub struct Seat {
 
 /// Notes in which of its pools each ready or cut-off pod of a service sits. A service whose pools nobody ordered has none,
 /// and neither has a pod whose node is gone.
-pub(super) fn seat(view: &View, service: &Service<'_>, seats: &mut BTreeMap<ObjectKey, Seat>) {
-    let Ok(Some(order)) = burst::order(view, service.deployment) else { return };
+pub(super) fn seat(view: &View, orders: &Orders<'_>, service: &Service<'_>, seats: &mut BTreeMap<ObjectKey, Seat>) {
+    let Ok(Some(order)) = orders.order(service.deployment) else { return };
     for pod in service.ready.iter().chain(&service.cut_off) {
         let Some(node) = pod.node.as_ref().and_then(|node| view.nodes.get(node)) else { continue };
         if let Some(rank) = order.units.iter().position(|unit| unit.has(&node.labels)) {

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Unit;
+use crate::cluster::Unit;
 
 /// The field of a node affinity that only prefers.
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";

@@ -12,7 +12,7 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metri
 use tokio::time::Instant;
 
 use super::findings::{About, Finding};
-use crate::{clock::Clock, control::report::news::News, telemetry::family};
+use crate::{clock::Clock, cluster::said::said, control::report::news::News, telemetry::family};
 
 /// See the module.
 const AGAIN: Duration = Duration::from_mins(55);
@@ -55,7 +55,7 @@ impl Announcer {
             // One that is lost is not tried again at once: log and metric say the same.
             match wrote {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "an event cannot be written"),
+                Ok(Err(error)) => tracing::warn!(error = said(&error), "an event cannot be written"),
                 Err(_) => tracing::warn!("an event was not answered"),
             }
             self.told.insert(finding.clone(), Instant::now());

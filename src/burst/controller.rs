@@ -22,13 +22,13 @@ use tokio::time::Instant;
 
 use super::{
     announce::{Announcer, Found},
-    findings::{About, Fault, Finding, findings},
+    findings::{About, Fault, Finding, Survey},
     release::{DELETION_COST, changes},
     wanted,
 };
 use crate::{
     clock::Clock,
-    cluster::{ObjectKey, View},
+    cluster::{ObjectKey, View, said::said},
     config::{self, Scheduler},
     control::lease::Leadership,
     publish::{Publisher, Snapshot},
@@ -51,7 +51,7 @@ const MANAGER: &str = "tidegate-burst";
 #[derive(Debug, thiserror::Error)]
 enum Unwritten {
     /// The API server refused.
-    #[error("{0}")]
+    #[error("{}", said(.0))]
     Api(#[from] kube::Error),
     /// It did not answer.
     #[error("no answer from the API server within {}s", TIMEOUT.as_secs())]
@@ -149,7 +149,7 @@ impl Controller {
             let costly: std::collections::BTreeSet<_> =
                 view.pods.values().filter(|pod| pod.deletion_cost.is_some()).map(|pod| &pod.uid).collect();
             foreign.retain(|uid, _| costly.contains(uid));
-            *looked = Some((Arc::clone(view), findings(view)));
+            *looked = Some((Arc::clone(view), Survey::of(view).findings()));
         }
         let known = looked.iter().flat_map(|(_, found)| found.iter().cloned());
         let found: Vec<Finding> = known.chain(foreign.values().cloned()).collect();
@@ -169,7 +169,9 @@ impl Controller {
         loop {
             match self.client.apiserver_version().await {
                 Ok(version) => return scheduler_honours(&version.git_version),
-                Err(error) => tracing::warn!(%error, "cannot ask for the cluster's version; trying again"),
+                Err(error) => {
+                    tracing::warn!(error = said(&error), "cannot ask for the cluster's version; trying again");
+                }
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -191,10 +193,8 @@ impl Controller {
                 Some((Arc::clone(uid), last))
             })
             .collect();
-        // While the cluster is unknown, what stands there stands.
         let decided = self.publisher.decided();
         let wanted = wanted::costs(snapshot, decided.as_deref(), &self.scrape, self.clock.now(), &ours);
-        let Some(wanted) = wanted else { return Vec::new() };
         let changes = changes(&wanted, &ours).into_iter();
         let mut plan: Vec<_> = changes
             .filter(|(uid, _)| !paused.contains_key(uid))

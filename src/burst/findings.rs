@@ -4,10 +4,15 @@
 //! ResourcePolicy as an event, on `/metrics` and in the log: a service whose pods are not ordered must not look as if they
 //! were.
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
-use super::{Order, Source, order, own, policies};
-use crate::cluster::{Deployment, Kind, ObjectKey, ResourcePolicy, Unit, View, resource_policy::selects_nothing};
+use crate::{
+    cluster::{
+        Deployment, Kind, ObjectKey, ResourcePolicy, Unit, View,
+        resource_policy::{Miss, selects_nothing},
+    },
+    policy::order::{Order, Orders, Source},
+};
 
 /// What is wrong, in one word for `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,78 +81,6 @@ fn about(view: &View, policy: &ResourcePolicy) -> About {
     About { api_version, kind: "ResourcePolicy", key: policy.key.clone(), uid: Arc::clone(&policy.uid) }
 }
 
-/// Everything that is wrong, in a stable order. Nothing while ResourcePolicies or Deployments are not listed.
-#[must_use]
-pub fn findings(view: &View) -> Vec<Finding> {
-    if !is_known(view) {
-        return Vec::new();
-    }
-    let templates = || view.deployments.values().map(|deployment| (&deployment.key, &deployment.template_labels));
-    let mut findings = Vec::new();
-    for policy in policies(view) {
-        let mut found = |fault, deployment, message| {
-            findings.push(Finding { about: about(view, policy), fault, deployment, message });
-        };
-        if let Some(miss) = selects_nothing(policy, templates()) {
-            found(Fault::SelectsNoPod, Some(miss.nearest), miss.sentence);
-        }
-        if !policy.not_honoured.is_empty() {
-            found(Fault::FieldsNotHonoured, None, not_honoured(policy));
-        }
-        for deployment in view.deployments.values() {
-            if !policy.selects(&deployment.key.namespace, &deployment.template_labels) {
-                continue;
-            }
-            if let Some((fault, message)) = contradiction(view, deployment) {
-                found(fault, Some(deployment.key.clone()), message);
-            }
-        }
-    }
-    findings.sort();
-    findings
-}
-
-fn is_known(view: &View) -> bool {
-    let needed = [Kind::ResourcePolicies, Kind::PluginResourcePolicies, Kind::Deployments, Kind::ScalingPolicies];
-    view.ordered && !needed.iter().any(|kind| view.unsynced.contains(kind.name()))
-}
-
-fn not_honoured(policy: &ResourcePolicy) -> String {
-    let ObjectKey { namespace, name } = &policy.key;
-    format!("ResourcePolicy {namespace}/{name}: Tidegate does not honour {}", policy.not_honoured.join(", "))
-}
-
-/// Two orders for one Deployment.
-fn contradiction(view: &View, deployment: &Deployment) -> Option<(Fault, String)> {
-    let name = &deployment.key.name;
-    match order(view, deployment) {
-        Err(names) => {
-            let message = format!(
-                "ResourcePolicies {} select the pods of Deployment {name}: two orders are none, leave one",
-                names.join(" and ")
-            );
-            Some((Fault::SeveralOrders, message))
-        }
-        Ok(Some(by_resource_policy)) => {
-            let Source::ResourcePolicy(policy) = by_resource_policy.source else { return None };
-            let own = own(view, deployment)?;
-            let nodes = |units: &[Unit]| -> Vec<_> {
-                units.iter().map(|unit| (unit.node_selector.clone(), unit.max)).collect()
-            };
-            let Source::ScalingPolicy(scaling) = own.source else { return None };
-            (nodes(&by_resource_policy.units) != nodes(&own.units)).then(|| {
-                let message = format!(
-                    "ResourcePolicy {} places the pods of Deployment {name}, and ScalingPolicy {scaling} reckons with other \
-                     pools: give spec.pools the units' nodeSelectors and maxima in the same order",
-                    policy.key.name
-                );
-                (Fault::OrdersDiffer, message)
-            })
-        }
-        Ok(None) => None,
-    }
-}
-
 /// How the order of a Deployment's pools stands: the condition `PoolsOrdered`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -166,30 +99,127 @@ pub enum Standing {
     },
 }
 
-/// How the order of that Deployment's pools stands.
-#[must_use]
-pub fn standing(view: &View, deployment: &Deployment) -> Standing {
-    if !view.ordered {
-        let asked = own(view, deployment).is_some_and(|order| order.units.len() > 1);
-        let message = "spec.pools names an order, and nothing keeps it: burst.enabled is off in the configuration, so that the \
-                       scheduler's own scores place new pods, and which pod goes first is chance";
-        return if asked { told(false, "NotEnabled", message.to_owned()) } else { Standing::Unasked };
+/// What there is to tell of one view. What all policies and Deployments have in common is looked up once.
+#[derive(Debug)]
+pub struct Survey<'v> {
+    view: &'v View,
+    orders: Orders<'v>,
+    /// The ResourcePolicies, each with the Deployments whose pods it selects.
+    selections: Vec<(&'v ResourcePolicy, Vec<&'v Deployment>)>,
+    /// Those that select none, once somebody has asked.
+    misses: OnceCell<Vec<(&'v ResourcePolicy, Miss)>>,
+}
+
+impl<'v> Survey<'v> {
+    /// Of that view.
+    #[must_use]
+    pub fn of(view: &'v View) -> Self {
+        let orders = Orders::of(view);
+        let selections = orders.selections(view);
+        Self { view, orders, selections, misses: OnceCell::new() }
     }
-    if !is_known(view) {
-        return Standing::Unknown;
+
+    /// Everything that is wrong, in a stable order. Nothing in a namespace whose ResourcePolicies or Deployments are not listed.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut found = |policy, fault, deployment: Option<&ObjectKey>, message| {
+            findings.push(Finding { about: about(self.view, policy), fault, deployment: deployment.cloned(), message });
+        };
+        for (policy, miss) in self.misses() {
+            found(policy, Fault::SelectsNoPod, Some(&miss.nearest), miss.sentence.clone());
+        }
+        for (policy, deployments) in self.selections.iter().filter(|(policy, _)| is_known(self.view, &policy.key)) {
+            if !policy.not_honoured.is_empty() {
+                found(policy, Fault::FieldsNotHonoured, None, not_honoured(policy));
+            }
+            for deployment in deployments {
+                if let Some((fault, message)) = self.contradiction(deployment) {
+                    found(policy, fault, Some(&deployment.key), message);
+                }
+            }
+        }
+        findings.sort();
+        findings
     }
-    if let Some((fault, message)) = contradiction(view, deployment) {
-        return told(fault.leaves_an_order(), fault.word(), message);
+
+    /// How the order of that Deployment's pools stands.
+    #[must_use]
+    pub fn standing(&self, deployment: &Deployment) -> Standing {
+        if !self.view.ordered {
+            let asked = self.orders.own(deployment).is_some_and(|order| order.units.len() > 1);
+            let message = "spec.pools names an order, and nothing keeps it: burst.enabled is off in the configuration, so that the \
+                           scheduler's own scores place new pods, and which pod goes first is chance";
+            return if asked { told(false, "NotEnabled", message.to_owned()) } else { Standing::Unasked };
+        }
+        if !is_known(self.view, &deployment.key) {
+            return Standing::Unknown;
+        }
+        if let Some((fault, message)) = self.contradiction(deployment) {
+            return told(fault.leaves_an_order(), fault.word(), message);
+        }
+        if let Ok(Some(order)) = self.orders.order(deployment) {
+            return in_force(&order);
+        }
+        let miss = self.misses().iter().map(|(_, miss)| miss).find(|miss| miss.nearest == deployment.key);
+        miss.map_or(Standing::Unasked, |miss| told(false, Fault::SelectsNoPod.word(), miss.sentence.clone()))
     }
-    if let Ok(Some(order)) = order(view, deployment) {
-        return in_force(&order);
+
+    fn misses(&self) -> &[(&'v ResourcePolicy, Miss)] {
+        self.misses.get_or_init(|| {
+            let selecting_none = self
+                .selections
+                .iter()
+                .filter(|(policy, deployments)| deployments.is_empty() && is_known(self.view, &policy.key));
+            let miss = |policy: &ResourcePolicy| {
+                let templates = self.view.deployments_in(&policy.key.namespace);
+                selects_nothing(policy, templates.map(|deployment| (&deployment.key, &deployment.template_labels)))
+            };
+            selecting_none.filter_map(|(policy, _)| Some((*policy, miss(policy)?))).collect()
+        })
     }
-    let templates = || view.deployments.values().map(|deployment| (&deployment.key, &deployment.template_labels));
-    let miss = policies(view)
-        .filter(|policy| policy.key.namespace == deployment.key.namespace)
-        .filter_map(|policy| selects_nothing(policy, templates()))
-        .find(|miss| miss.nearest == deployment.key);
-    miss.map_or(Standing::Unasked, |miss| told(false, Fault::SelectsNoPod.word(), miss.sentence))
+
+    /// Two orders for one Deployment.
+    fn contradiction(&self, deployment: &Deployment) -> Option<(Fault, String)> {
+        let name = &deployment.key.name;
+        match self.orders.order(deployment) {
+            Err(names) => {
+                let message = format!(
+                    "ResourcePolicies {} select the pods of Deployment {name}: two orders are none, leave one",
+                    names.join(" and ")
+                );
+                Some((Fault::SeveralOrders, message))
+            }
+            Ok(Some(by_resource_policy)) => {
+                let Source::ResourcePolicy(policy) = by_resource_policy.source else { return None };
+                let own = self.orders.own(deployment)?;
+                let nodes = |units: &[Unit]| -> Vec<_> {
+                    units.iter().map(|unit| (unit.node_selector.clone(), unit.max)).collect()
+                };
+                let Source::ScalingPolicy(scaling) = own.source else { return None };
+                (nodes(&by_resource_policy.units) != nodes(&own.units)).then(|| {
+                    let message = format!(
+                        "ResourcePolicy {} places the pods of Deployment {name}, and ScalingPolicy {scaling} reckons with other \
+                         pools: give spec.pools the units' nodeSelectors and maxima in the same order",
+                        policy.key.name
+                    );
+                    (Fault::OrdersDiffer, message)
+                })
+            }
+            Ok(None) => None,
+        }
+    }
+}
+
+/// Whether everything is listed that orders are made of in the namespace of that object.
+fn is_known(view: &View, object: &ObjectKey) -> bool {
+    let needed = [Kind::ResourcePolicies, Kind::PluginResourcePolicies, Kind::Deployments, Kind::ScalingPolicies];
+    view.ordered && view.unknown(&needed, &object.namespace).is_none()
+}
+
+fn not_honoured(policy: &ResourcePolicy) -> String {
+    let ObjectKey { namespace, name } = &policy.key;
+    format!("ResourcePolicy {namespace}/{name}: Tidegate does not honour {}", policy.not_honoured.join(", "))
 }
 
 fn in_force(order: &Order<'_>) -> Standing {

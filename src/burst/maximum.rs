@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Unit;
-use crate::cluster::{Deployment, ObjectKey, Pod, PodState, View};
+use crate::cluster::{Deployment, ObjectKey, Pod, PodState, Unit, View};
 
 /// So long after it was let through a pod is known by the view, or was never made.
 const UNSEEN: SignedDuration = SignedDuration::from_secs(10);

@@ -4,6 +4,7 @@ use crate::{
     attribution::{ServiceReadings, Statistic},
     cluster::{Autoscaler, Deployment, View},
     gpu::Vocabulary,
+    policy::target,
     publish::decided::{Advice, Desired},
 };
 
@@ -44,7 +45,7 @@ impl Known<'_> {
         let engine = self.advice.and_then(|advice| {
             if fewer(advice) { Some(Near::Decided) } else { advice.removal_near.then_some(Near::Held) }
         });
-        let autoscalers = self.view.autoscalers.values().filter(|hpa| scales(hpa, deployment));
+        let autoscalers = target::autoscalers(self.view, &deployment.key);
         let held = self.is_cut_off().then_some(Near::Held);
         autoscalers.filter_map(|hpa| self.wants_fewer(hpa)).chain(engine).chain(held).max()
     }
@@ -73,12 +74,6 @@ impl Known<'_> {
         let fewer = |ratio: &f64| *ratio < NEAR && (f64::from(hpa.current) * ratio).ceil() < f64::from(hpa.current);
         highest.filter(fewer).map(|_| Near::Held)
     }
-}
-
-fn scales(hpa: &Autoscaler, deployment: &Deployment) -> bool {
-    hpa.key.namespace == deployment.key.namespace
-        && *hpa.target_kind == *"Deployment"
-        && hpa.target_name == deployment.key.name
 }
 
 #[cfg(test)]

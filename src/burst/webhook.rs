@@ -20,11 +20,11 @@ use serde_json::Value;
 use super::{
     affinity,
     maximum::{self, Admitted},
-    order,
 };
 use crate::{
     clock::Clock,
     cluster::{Deployment, View, view::Labels},
+    policy::order::Orders,
     publish::Publisher,
 };
 
@@ -119,7 +119,7 @@ fn patch(
 ) -> Option<Value> {
     let labels: Labels = serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default();
     let owner = owner(view, namespace, &labels)?;
-    let order = order(view, owner).ok().flatten()?;
+    let order = Orders::of(view).order(owner).ok().flatten()?;
     let closed = if order.units.iter().any(|unit| unit.max.is_some()) {
         let closed = maximum::closed(view, owner, &order.units, admitted.unseen(view, owner, now));
         if counts {

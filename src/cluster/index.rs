@@ -20,7 +20,7 @@ use crate::config;
 #[derive(Debug)]
 pub struct Index {
     gpu_resources: Vec<String>,
-    namespaces: Vec<Arc<str>>,
+    namespaces: BTreeSet<Arc<str>>,
     /// What is watched.
     kinds: Vec<Kind>,
     state: Mutex<State>,
@@ -53,15 +53,15 @@ impl Index {
         let namespaces: BTreeSet<Arc<str>> = namespaces.iter().map(|name| Arc::from(name.as_str())).collect();
         let mut index = Self {
             gpu_resources: gpu_resources.clone(),
-            namespaces: namespaces.into_iter().collect(),
+            namespaces,
             kinds: kinds.into(),
             state: Mutex::new(State { view: Arc::default(), unsynced: BTreeSet::new(), problems: BTreeMap::new() }),
             version: watch::Sender::new(0),
         };
         let unsynced: BTreeSet<_> = index.watches().into_iter().collect();
-        let partial = !index.namespaces.is_empty();
         let ordered = index.kinds.contains(&Kind::ResourcePolicies);
-        let view = View { unsynced: names(&unsynced), partial, ordered, ..View::default() };
+        let mut view = View { namespaces: index.namespaces.clone(), ordered, ..View::default() };
+        tell(&unsynced, &mut view);
         *index.state.get_mut() = State { view: Arc::new(view), unsynced, problems: BTreeMap::new() };
         index
     }
@@ -186,7 +186,7 @@ impl Index {
         let mut guard = self.state.lock();
         let State { view, unsynced, problems: _ } = &mut *guard;
         if change(unsynced) {
-            Arc::make_mut(view).unsynced = names(unsynced);
+            tell(unsynced, Arc::make_mut(view));
             drop(guard);
             self.version.send_modify(|version| *version += 1);
         }
@@ -200,8 +200,25 @@ impl Index {
     }
 }
 
-fn names(unsynced: &BTreeSet<(Kind, Scope)>) -> BTreeSet<&'static str> {
-    unsynced.iter().map(|(kind, _)| kind.name()).collect()
+/// Says in the view which watches are out of sync.
+fn tell(unsynced: &BTreeSet<(Kind, Scope)>, view: &mut View) {
+    view.unsynced.clear();
+    view.unsynced_in.clear();
+    let mut scopes: BTreeMap<Kind, Vec<&Scope>> = BTreeMap::new();
+    for (kind, scope) in unsynced {
+        scopes.entry(*kind).or_default().push(scope);
+    }
+    for (kind, scopes) in scopes {
+        if !kind.namespaced() || scopes.len() >= view.namespaces.len() {
+            view.unsynced.insert(kind.name());
+            continue;
+        }
+        for scope in scopes {
+            if let Scope::Namespace(namespace) = scope {
+                view.unsynced_in.entry(Arc::clone(namespace)).or_default().insert(kind.name());
+            }
+        }
+    }
 }
 
 fn keys(view: &View, kind: Kind) -> Vec<ObjectKey> {

@@ -38,6 +38,9 @@ impl Kind {
     /// What the order of pools is made of.
     pub const ORDERED: [Self; 2] = [Self::ResourcePolicies, Self::PluginResourcePolicies];
 
+    /// Without these it is not known for what there is to decide.
+    pub const SUBJECTS: [Self; 3] = [Self::ScalingPolicies, Self::Deployments, Self::InferenceServices];
+
     /// How [`View::unsynced`](super::View::unsynced), logs and errors call it: the plural resource name, with its group
     /// where two kinds share one.
     #[must_use]

@@ -208,23 +208,6 @@ impl ResourcePolicy {
     }
 }
 
-/// Which of `policies` orders the pods with these labels.
-///
-/// # Errors
-/// The names of all that do, if several do: two orders for one pod are none.
-pub fn governing<'a>(
-    policies: impl IntoIterator<Item = &'a ResourcePolicy>,
-    namespace: &str,
-    labels: &Labels,
-) -> Result<Option<&'a ResourcePolicy>, Vec<Arc<str>>> {
-    let found: Vec<_> = policies.into_iter().filter(|policy| policy.selects(namespace, labels)).collect();
-    match found[..] {
-        [] => Ok(None),
-        [one] => Ok(Some(one)),
-        _ => Err(found.iter().map(|policy| Arc::clone(&policy.key.name)).collect()),
-    }
-}
-
 /// A policy that selects none of the pod templates of its namespace, and the one that comes nearest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Miss {
@@ -244,6 +227,7 @@ pub fn selects_nothing<'a>(
     policy: &ResourcePolicy,
     templates: impl IntoIterator<Item = (&'a ObjectKey, &'a Labels)>,
 ) -> Option<Miss> {
+    let wanted: Vec<_> = policy.selector.requirements().iter().map(|wanted| (wanted, wanted.to_string())).collect();
     let mut nearest: Option<(f64, &ObjectKey, String)> = None;
     for (deployment, labels) in templates {
         if *deployment.namespace != *policy.key.namespace {
@@ -252,13 +236,12 @@ pub fn selects_nothing<'a>(
         if policy.selects(&deployment.namespace, labels) {
             return None;
         }
-        for requirement in policy.selector.requirements() {
-            let wanted = requirement.to_string();
+        for (requirement, wanted) in &wanted {
             let there = labels.get(requirement.key()).map_or_else(
                 || format!("no label {}", requirement.key()),
                 |value| format!("{}={value}", requirement.key()),
             );
-            let likeness = strsim::jaro_winkler(&wanted, &there);
+            let likeness = strsim::jaro_winkler(wanted, &there);
             if !requirement.matches(labels.get(requirement.key()).map(|value| &**value))
                 && nearest.as_ref().is_none_or(|(best, ..)| likeness > *best)
             {
@@ -370,15 +353,6 @@ mod tests {
             let error = ResourcePolicy::from_json(&policy.to_string()).expect_err("it is refused").to_string();
             assert!(error.contains(expected), "{error}");
         }
-    }
-
-    #[test]
-    fn two_policies_for_one_pod_are_named_and_none_governs() {
-        let (one, other) = (read(&seed(&json!({}))), read(&seed(&json!({"app": "x"}))));
-        let pod = labels(&[("app", "x")]);
-        assert_eq!(governing([&one], "default", &pod), Ok(Some(&one)));
-        assert_eq!(governing([&one, &other], "default", &pod).map_err(|names| names.len()), Err(2));
-        assert_eq!(governing([&other], "default", &labels(&[])), Ok(None));
     }
 
     #[test]

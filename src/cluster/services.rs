@@ -39,6 +39,13 @@ impl View {
             .filter(move |pod| pod.selected_by(selector))
     }
 
+    /// The namespace's Deployments, by name.
+    pub fn deployments_in<'v>(&'v self, namespace: &str) -> impl Iterator<Item = &'v Arc<Deployment>> + use<'v> {
+        let first = ObjectKey { namespace: namespace.into(), name: "".into() };
+        let namespace = Arc::clone(&first.namespace);
+        self.deployments.range(first..).map(|(_, d)| d).take_while(move |d| d.key.namespace == namespace)
+    }
+
     /// Every Deployment with its pods by state; leaving pods belong to nobody. In the order of the
     /// Deployments' keys, pods in the order of theirs.
     #[must_use]
@@ -102,7 +109,7 @@ impl<'v> Service<'v> {
 }
 
 /// The first label that has to have one exact value.
-fn exact(selector: &Selector) -> Option<(&str, &str)> {
+pub(crate) fn exact(selector: &Selector) -> Option<(&str, &str)> {
     selector.requirements().iter().find_map(|requirement| match requirement.condition() {
         Condition::Equals(value) => Some((requirement.key(), value.as_str())),
         _ => None,

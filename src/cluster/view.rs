@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::policy::ScalingPolicySpec;
 
-use super::{ResourcePolicy, Resources};
+use super::{Kind, ResourcePolicy, Resources};
 
 /// Labels of an object.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -236,11 +236,13 @@ pub struct Autoscaler {
 /// The cluster at one moment. Maps are sorted, so that whatever is made from them is stable.
 #[derive(Debug, Clone, Default)]
 pub struct View {
-    /// Kinds whose watch has not delivered its first list, or has shown no life for too long; while pods or deployments
-    /// are among them nothing is known.
+    /// Kinds of which nothing is known anywhere: no watch of theirs has delivered its first list, or none has shown life for
+    /// too long.
     pub unsynced: BTreeSet<&'static str>,
-    /// Only some namespaces are watched: pods that nobody here sees may take room on the nodes.
-    pub partial: bool,
+    /// By watched namespace, the kinds of which that holds there, while they are known elsewhere.
+    pub unsynced_in: BTreeMap<Arc<str>, BTreeSet<&'static str>>,
+    /// The namespaces that are watched; empty: all. If there are some, pods that nobody here sees may take room on the nodes.
+    pub namespaces: BTreeSet<Arc<str>>,
     /// The order of pools is kept here: ResourcePolicies are watched.
     pub ordered: bool,
     /// All pods of watched namespaces.
@@ -263,4 +265,34 @@ pub struct View {
     pub resource_policies: BTreeMap<ObjectKey, Arc<ResourcePolicy>>,
     /// scheduler-plugins' ResourcePolicies, likewise.
     pub plugin_resource_policies: BTreeMap<ObjectKey, Arc<ResourcePolicy>>,
+}
+
+impl View {
+    /// Whether what is held of that kind in that namespace is what there is. For kinds outside of namespaces it does not matter
+    /// which one is given.
+    #[must_use]
+    pub fn knows(&self, kind: Kind, namespace: &str) -> bool {
+        let here = || {
+            let missing = self.unsynced_in.get(namespace);
+            self.watches(namespace) && !missing.is_some_and(|kinds| kinds.contains(kind.name()))
+        };
+        !self.unsynced.contains(kind.name()) && (!kind.namespaced() || here())
+    }
+
+    /// Why nothing can be said about that namespace for which these kinds are needed; `None`: all of them are known.
+    #[must_use]
+    pub fn unknown(&self, kinds: &[Kind], namespace: &str) -> Option<String> {
+        let missing = kinds.iter().find(|kind| !self.knows(**kind, namespace))?;
+        Some(if self.unsynced.contains(missing.name()) {
+            format!("{missing} are not listed")
+        } else if self.watches(namespace) {
+            format!("{missing} in namespace {namespace} are not listed")
+        } else {
+            format!("namespace {namespace} is not among those that are watched (aggregate.namespaces)")
+        })
+    }
+
+    fn watches(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.contains(namespace)
+    }
 }

@@ -17,8 +17,8 @@ use jiff::Timestamp;
 
 use super::roster::Entry;
 use crate::{
-    burst::order,
     cluster::{Kind, Node, View, view::Labels},
+    policy::order::Orders,
 };
 
 /// Without one of these it is not known what there is, or what for.
@@ -48,6 +48,7 @@ impl Pool {
 /// The pools of everybody on the roster. A ScalingPolicy's come first: by their names the pods of its service are counted.
 pub(super) fn pools(view: &View, roster: &[Entry]) -> BTreeSet<Pool> {
     let mut pools = BTreeSet::new();
+    let orders = Orders::of(view);
     for Entry { subject, deployment, .. } in roster {
         let Some(deployment) = deployment else { continue };
         let spec = subject.policy().and_then(|policy| policy.spec.as_ref().ok());
@@ -57,7 +58,7 @@ pub(super) fn pools(view: &View, roster: &[Entry]) -> BTreeSet<Pool> {
             Pool { name: pool.name.as_str().into(), nodes: pool.node_selector.iter().map(label).collect() }
         }));
         if own.is_empty()
-            && let Ok(Some(order)) = order(view, deployment)
+            && let Ok(Some(order)) = orders.order(deployment)
         {
             pools.extend(order.units.into_iter().map(|unit| Pool { name: unit.name, nodes: unit.node_selector }));
         }

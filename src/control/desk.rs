@@ -12,11 +12,11 @@ use super::{
     bill::{Bill, pools},
     meters::Meters,
     recorder::Recorder,
-    roster::{Entry, Subject, Work, roster},
+    roster::{Entry, Subject, Work, is_whole, roster},
     round::{Outcome, Round, Settled},
 };
 use crate::{
-    burst::findings::{Standing, standing},
+    burst::findings::{Standing, Survey},
     cluster::{ObjectKey, View},
     config,
     engine::{
@@ -80,12 +80,13 @@ impl Desk {
             Ok(entries) => entries,
             Err(why) => {
                 meters.nothing();
-                return Round { at: now, outcomes: Err(why) };
+                return Round { at: now, outcomes: Err(why), whole: false };
             }
         };
         meters.billed(self.bill.tick(view, pools(view, &entries), now));
         let since = self.last.replace(now).map_or(0.0, |last| now.duration_since(last).as_secs_f64().max(0.0));
         let mut observer = Observer::new(Known { readings, view, vocabulary, scrape }, now);
+        let survey = Survey::of(view);
         let mut present = BTreeSet::new();
         let mut outcomes = Vec::with_capacity(entries.len());
         for Entry { subject, mode, deployment, work } in entries {
@@ -105,14 +106,16 @@ impl Desk {
                 Err(refusal) => Err(refusal),
             };
             let pools = match (&subject, &deployment) {
-                (Subject::Policy(_), Some(deployment)) => standing(view, deployment),
+                (Subject::Policy(_), Some(deployment)) => survey.standing(deployment),
                 _ => Standing::Unasked,
             };
             outcomes.push(Outcome { subject, mode, target, pools, verdict });
         }
-        self.kept.retain(|owner, _| present.contains(owner));
+        let whole = is_whole(view);
+        // What was kept from before the start may belong to a policy in a namespace that is not listed yet.
+        self.kept.retain(|owner, kept| present.contains(owner) || (!whole && kept.policy.is_none()));
         meters.services(&outcomes, now);
-        Round { at: now, outcomes: Ok(outcomes) }
+        Round { at: now, outcomes: Ok(outcomes), whole }
     }
 
     #[expect(

@@ -22,7 +22,7 @@ use kube::{Api, api::PostParams};
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info, warn};
 
-use crate::clock::Clock;
+use crate::{clock::Clock, cluster::said::said};
 
 /// Attempts in the time that a Lease lasts: some may fail, and the holder still renews in time.
 const ATTEMPTS: u32 = 5;
@@ -36,12 +36,34 @@ const RELEASE: Duration = Duration::from_secs(2);
 /// Whose Lease it is to be, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
-    /// Name of the Lease.
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// Its name.
     pub name: String,
     /// Ours. No other process may have the same one.
     pub identity: String,
     /// How long it lasts without renewal.
     pub duration: Duration,
+}
+
+impl Terms {
+    /// What is wrong, and what to do about it.
+    fn problem(&self, error: &kube::Error) -> String {
+        let namespace = &self.namespace;
+        let remedy = match error {
+            kube::Error::Api(status) if status.code == 403 => {
+                format!(
+                    "it needs the rights to get, create and update leases.coordination.k8s.io in namespace {namespace}"
+                )
+            }
+            // Of the Lease itself that is no error: it is made.
+            kube::Error::Api(status) if status.code == 404 => {
+                format!("create namespace {namespace}, or name another one in control.lease.namespace")
+            }
+            _ => "trying again".to_owned(),
+        };
+        format!("{}; {remedy}", said(error))
+    }
 }
 
 /// A Lease as it was read last.
@@ -167,8 +189,8 @@ impl Election {
             };
             self.told(match outcome {
                 Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("no answer from the API server".to_owned()),
+                Ok(Err(error)) => Some(self.terms.problem(&error)),
+                Err(_) => Some("no answer from the API server; trying again".to_owned()),
             });
             tokio::select! {
                 () = &mut shutdown => break,
@@ -244,7 +266,7 @@ impl Election {
     }
 
     fn lease(&self, version: Option<String>, transitions: i32) -> Lease {
-        let Terms { name, identity, duration } = &self.terms;
+        let Terms { namespace: _, name, identity, duration } = &self.terms;
         let now = MicroTime(self.clock.now());
         Lease {
             metadata: ObjectMeta { name: Some(name.clone()), resource_version: version, ..ObjectMeta::default() },
@@ -275,10 +297,10 @@ impl Election {
     fn told(&mut self, problem: Option<String>) {
         match (&problem, &self.failing) {
             (Some(problem), before) if before.as_ref() != Some(problem) => {
+                let Terms { namespace, name, .. } = &self.terms;
                 warn!(
-                    lease = self.terms.name,
-                    error = problem,
-                    "the Lease cannot be read or renewed; without it nothing is written"
+                    "the Lease {namespace}/{name} cannot be read or renewed, and without it this process writes nothing to the \
+                     cluster: {problem}"
                 );
             }
             (None, Some(_)) => info!(lease = self.terms.name, "the Lease can be read again"),

@@ -22,7 +22,10 @@ use kube::{
 use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
-use crate::{cluster::ObjectKey, engine::State};
+use crate::{
+    cluster::{ObjectKey, said::said},
+    engine::State,
+};
 
 /// Label by which ours are found.
 const LABEL: &str = "tidegate.dev/engine-state";
@@ -49,7 +52,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
     /// The API server refused.
-    #[error("{0}")]
+    #[error("{}", said(.0))]
     Api(#[from] kube::Error),
     /// It did not answer.
     #[error("no answer from the API server within {}s", TIMEOUT.as_secs())]

@@ -35,7 +35,7 @@ use crate::{
         announce::Found,
         findings::{Fault, Finding},
     },
-    cluster::{ObjectKey, ScalingPolicy},
+    cluster::{ObjectKey, ScalingPolicy, said::said},
     policy,
 };
 
@@ -122,9 +122,8 @@ impl Reporter {
                     Err(why) => blind(why, round.at, &written),
                 };
                 self.work(tasks, round.at, &mut written).await;
-                // Of an unknown cluster it is not known which policies are gone.
-                if round.outcomes.is_ok() && swept.is_none_or(|last| last.elapsed() >= SWEEP) && self.leadership.holds()
-                {
+                // Where not everybody is known it is not known who is gone.
+                if round.whole && swept.is_none_or(|last| last.elapsed() >= SWEEP) && self.leadership.holds() {
                     let uids: BTreeSet<Arc<str>> = written.keys().cloned().collect();
                     if let Err(error) = self.memory.forget_all_but(&uids, || self.leadership.holds()).await {
                         debug!(%error, "what belongs to policies that are gone was not removed");
@@ -267,7 +266,7 @@ impl Reporter {
             // An event that is lost is lost: the status says the same.
             match tokio::time::timeout(limit, events.create(&PostParams::default(), &event)).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => warn!(policy = %policy.key.name, %error, "an event cannot be written"),
+                Ok(Err(error)) => warn!(policy = %policy.key.name, error = said(&error), "an event cannot be written"),
                 Err(_) => warn!(policy = %policy.key.name, "an event was not answered"),
             }
         }
@@ -284,7 +283,7 @@ impl Reporter {
             Ok(Ok(_)) => Ok(()),
             // Deleted meanwhile.
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => Err(said(&error)),
             Err(_) => Err(unanswered(limit)),
         }
     }

@@ -58,15 +58,14 @@ pub struct Work {
     pub following: Following,
 }
 
-/// Everything that is decided for. `ours` tells our metrics by name.
+/// Everything that is decided for. `ours` tells our metrics by name. What is in a namespace of which not everything is listed
+/// is there as it was known last, and refused.
 ///
 /// # Errors
 /// What is not listed of the cluster, without which nothing can be decided for anybody.
 pub fn roster(view: &View, vocabulary: &Vocabulary, ours: impl Fn(&str) -> bool) -> Result<Vec<Entry>, Arc<str>> {
-    for kind in [Kind::ScalingPolicies, Kind::Deployments, Kind::InferenceServices] {
-        if view.unsynced.contains(kind.name()) {
-            return Err(format!("the cluster's state is not known yet: {kind} are not listed").into());
-        }
+    if let Some(kind) = Kind::SUBJECTS.iter().find(|kind| view.unsynced.contains(kind.name())) {
+        return Err(format!("the cluster's state is not known yet: {kind} are not listed").into());
     }
     let mut entries: Vec<Entry> = view.policies.values().map(|policy| entry(view, vocabulary, policy)).collect();
     refuse_twins(&mut entries);
@@ -74,6 +73,18 @@ pub fn roster(view: &View, vocabulary: &Vocabulary, ours: impl Fn(&str) -> bool)
         entries.iter().filter_map(|entry| Some(entry.deployment.as_ref()?.key.clone())).collect();
     entries.extend(implied(view, vocabulary, ours, &taken));
     Ok(entries)
+}
+
+/// Whether no watched namespace may have subjects that the roster lacks.
+#[must_use]
+pub fn is_whole(view: &View) -> bool {
+    let lacking = |namespace: &Arc<str>| view.unknown(&Kind::SUBJECTS, namespace).is_some();
+    !view.unsynced_in.keys().any(lacking)
+}
+
+/// Nothing may be decided in a namespace of which it is not known what there is.
+fn known(view: &View, namespace: &str) -> Result<(), Refusal> {
+    view.unknown(&Kind::SUBJECTS, namespace).map_or(Ok(()), |why| Err(Refusal::ClusterUnknown(why)))
 }
 
 fn entry(view: &View, vocabulary: &Vocabulary, policy: &Arc<ScalingPolicy>) -> Entry {
@@ -86,11 +97,16 @@ fn entry(view: &View, vocabulary: &Vocabulary, policy: &Arc<ScalingPolicy>) -> E
         }
     };
     let mode = spec.mode;
-    let deployment = match find(view, &policy.key.namespace, &spec.target_ref) {
+    let namespace = &policy.key.namespace;
+    let deployment = match find(view, namespace, &spec.target_ref) {
         Ok(deployment) => deployment,
-        Err(refusal) => return Entry { subject, mode, deployment: None, work: Err(refusal) },
+        Err(refusal) => {
+            let refusal = known(view, namespace).err().unwrap_or(refusal);
+            return Entry { subject, mode, deployment: None, work: Err(refusal) };
+        }
     };
-    let work = may(view, deployment, mode)
+    let work = known(view, namespace)
+        .and_then(|()| may(view, deployment, mode))
         .and_then(|()| Settings::of(spec, vocabulary))
         .map(|settings| Work { settings, following: following(view, deployment) });
     Entry { subject, mode, deployment: Some(Arc::clone(deployment)), work }
@@ -133,8 +149,9 @@ fn implied<'a>(
             return None;
         }
         let settings = Settings::implied(hpa, vocabulary, &ours)?;
-        let work =
-            may(view, deployment, Mode::Advise).map(|()| Work { settings, following: following(view, deployment) });
+        let work = known(view, &key.namespace)
+            .and_then(|()| may(view, deployment, Mode::Advise))
+            .map(|()| Work { settings, following: following(view, deployment) });
         let subject = Subject::Implied(Arc::clone(hpa));
         Some(Entry { subject, mode: Mode::Advise, deployment: Some(Arc::clone(deployment)), work })
     })

@@ -23,6 +23,8 @@ pub struct Round {
     pub at: Timestamp,
     /// For whom, or why for nobody.
     pub outcomes: Result<Vec<Outcome>, Arc<str>>,
+    /// Everybody is known for whom there is to decide: whoever is not among the outcomes is gone.
+    pub whole: bool,
 }
 
 /// What was decided for one service.

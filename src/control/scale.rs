@@ -11,6 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, api::PostParams};
 
 use super::lease::{Leadership, is_conflict};
+use crate::cluster::said::said;
 
 /// Longest time for one request. A write begins only if the Lease lasts longer.
 pub const TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,7 +35,7 @@ pub enum Moved {
 #[derive(Debug, thiserror::Error)]
 pub enum ScaleError {
     /// The API server refused.
-    #[error("{0}")]
+    #[error("{}", said(.0))]
     Api(#[from] kube::Error),
     /// It did not answer in time; whether the write arrived is seen at the next look.
     #[error("no answer from the API server within {}s", TIMEOUT.as_secs())]

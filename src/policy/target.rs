@@ -62,6 +62,9 @@ pub enum Refusal {
     /// An older policy is about the same Deployment.
     #[error("spec.targetRef: ScalingPolicy {0} is older and scales the same Deployment; delete one of them")]
     SecondPolicy(Arc<str>),
+    /// What there is in its namespace is not known.
+    #[error("the cluster's state is not known yet: {0}")]
+    ClusterUnknown(String),
     /// Nothing tells of demand while there are no replicas.
     #[error("spec.minReplicas: 0 cannot work, because nothing measures demand while there are no replicas; make it 1")]
     ScaleFromZero,
@@ -80,6 +83,7 @@ impl Refusal {
             Self::Owned(..) => "ForeignOwner",
             Self::OwnersUnknown(..) => "OwnersUnknown",
             Self::SecondPolicy(_) => "SecondPolicy",
+            Self::ClusterUnknown(_) => "ClusterUnknown",
             Self::ScaleFromZero => "ScaleFromZero",
         }
     }
@@ -136,7 +140,7 @@ pub fn find<'v>(view: &'v View, namespace: &str, target: &TargetRef) -> Result<&
             {
                 return Ok(usual);
             }
-            let all: Vec<_> = in_namespace(view, namespace).filter(|deployment| serves(deployment)).collect();
+            let all: Vec<_> = view.deployments_in(namespace).filter(|deployment| serves(deployment)).collect();
             match all[..] {
                 [only] => Ok(only),
                 [] => Err(Refusal::NoDeployment(name.clone())),
@@ -147,12 +151,6 @@ pub fn find<'v>(view: &'v View, namespace: &str, target: &TargetRef) -> Result<&
             }
         }
     }
-}
-
-fn in_namespace<'v>(view: &'v View, namespace: &str) -> impl Iterator<Item = &'v Arc<Deployment>> {
-    let first = ObjectKey { namespace: namespace.into(), name: "".into() };
-    let namespace = Arc::clone(&first.namespace);
-    view.deployments.range(first..).map(|(_, d)| d).take_while(move |d| d.key.namespace == namespace)
 }
 
 /// Whether this Deployment may be scaled in that mode by us.
@@ -173,7 +171,8 @@ pub fn may(view: &View, deployment: &Deployment, mode: Mode) -> Result<(), Refus
             if let Some(owner) = owners(view, deployment).next() {
                 return Err(Refusal::Owned(owner, name()));
             }
-            match [Kind::Autoscalers, Kind::ScaledObjects].iter().find(|kind| view.unsynced.contains(kind.name())) {
+            let namespace = &deployment.key.namespace;
+            match [Kind::Autoscalers, Kind::ScaledObjects].iter().find(|kind| !view.knows(**kind, namespace)) {
                 Some(kind) => Err(Refusal::OwnersUnknown(kind.name(), name())),
                 None => Ok(()),
             }

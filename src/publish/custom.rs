@@ -11,8 +11,8 @@ use super::{
     words::{Miss, matching, no_value, some_of},
 };
 use crate::{
-    attribution::{Statistic, cut_off, knows},
-    cluster::{PodState, view::Labels},
+    attribution::{Statistic, cut_off},
+    cluster::{self, PodState, view::Labels},
     gpu::{Family, FamilyId},
     reading::{Measured, Unknown},
 };
@@ -65,12 +65,13 @@ impl Kind {
     }
 
     /// The watches without which nothing can be said about it.
-    fn needs(self) -> &'static [&'static str] {
+    fn needs(self) -> &'static [cluster::Kind] {
+        use cluster::Kind::{CoreServices, Deployments, Nodes, Pods};
         match self {
-            Self::Pod => &["pods"],
-            Self::InferenceService | Self::Deployment => &["pods", "deployments"],
-            Self::Service => &["pods", "deployments", "services"],
-            Self::Node => &["nodes"],
+            Self::Pod => &[Pods],
+            Self::InferenceService | Self::Deployment => &[Pods, Deployments],
+            Self::Service => &[Pods, Deployments, CoreServices],
+            Self::Node => &[Nodes],
         }
     }
 
@@ -238,15 +239,15 @@ impl Snapshot {
             let why = format!("it has no labels, and the metric selector {metric_selector} demands some");
             return Err(no_value(metric, &display, why));
         }
-        if let Some(missing) = kind.needs().iter().find(|resource| !knows(&self.view, resource)) {
-            return Err(no_value(metric, &display, Unknown::ClusterUnknown(format!("{missing} are not listed"))));
-        }
         let namespace = match (kind.scope(), namespace) {
             // The HPA asks for nodes with its own namespace in the path.
             (Scope::Cluster, _) => "",
             (Scope::Namespaced, Some(namespace)) => namespace,
             (Scope::Namespaced, None) => return Err(no_value(metric, &display, "its objects live in namespaces")),
         };
+        if let Some(why) = self.view.unknown(kind.needs(), namespace) {
+            return Err(no_value(metric, &display, Unknown::ClusterUnknown(why)));
+        }
         Ok(Query { kind, namespace, family, statistic, now })
     }
 }

@@ -22,8 +22,9 @@ use super::{
     words::{matching, no_value, some_of},
 };
 use crate::{
-    cluster::{ObjectKey, View},
+    cluster::{Kind, ObjectKey, View},
     policy::{DEMAND_METRIC, DESIRED_METRIC},
+    reading::Unknown,
 };
 
 /// What should be asked for.
@@ -92,6 +93,10 @@ impl Decided {
         let refuse = |why: &dyn std::fmt::Display| Err(no_value(metric, &of(), why));
         if let Some(why) = &self.nothing {
             return refuse(why);
+        }
+        // Of what is not listed it is not known whether anything should be decided.
+        if let Some(why) = view.unknown(&Kind::SUBJECTS, namespace) {
+            return refuse(&Unknown::ClusterUnknown(why));
         }
         let age = Duration::try_from(now.duration_since(self.at)).unwrap_or_default();
         if age > self.max_age {

@@ -10,8 +10,8 @@ use super::{
     words::{matching, no_value, some_of},
 };
 use crate::{
-    attribution::{Statistic, knows},
-    cluster::ObjectKey,
+    attribution::Statistic,
+    cluster::{Kind, ObjectKey},
     gpu::FamilyId,
     reading::Unknown,
 };
@@ -43,8 +43,8 @@ impl Snapshot {
         let of = || format!("services in {namespace}{}", matching(selector));
         let (family, statistic) =
             *self.metrics.get(metric).ok_or_else(|| no_value(metric, &of(), "it is not a metric of services"))?;
-        if let Some(missing) = ["pods", "deployments"].iter().find(|resource| !knows(&self.view, resource)) {
-            return Err(no_value(metric, &of(), Unknown::ClusterUnknown(format!("{missing} are not listed"))));
+        if let Some(why) = self.view.unknown(&[Kind::Pods, Kind::Deployments], namespace) {
+            return Err(no_value(metric, &of(), Unknown::ClusterUnknown(why)));
         }
         let mut items = Vec::new();
         let mut unknown = Vec::new();

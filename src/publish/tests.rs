@@ -371,9 +371,14 @@ fn a_service_that_only_its_readings_make_one_stays_in_the_external_list_when_its
 
     let mut lost = scene.view.clone();
     lost.deployments.clear();
+    let mut lost_here = scene.view.clone();
+    lost_here.deployments.clear();
+    lost_here.unsynced_in.insert("prod".into(), ["deployments"].into());
     lost.unsynced.insert("deployments");
-    remember(&mut remembered, &crate::attribution::Readings::default(), &lost);
-    assert!(remembered.contains(&key("shared")), "a watch that is broken says nothing about what exists");
+    for lost in [lost, lost_here] {
+        remember(&mut remembered, &crate::attribution::Readings::default(), &lost);
+        assert!(remembered.contains(&key("shared")), "a watch that is broken says nothing about what exists");
+    }
     scene.view.deployments.remove(&key("shared"));
     remember(&mut remembered, &scene.readings(), &scene.view);
     scene.remembered = remembered.clone();
@@ -424,6 +429,56 @@ fn nothing_is_answered_about_what_is_not_listed_yet() {
     let mut scene = scene();
     scene.view.unsynced.insert("deployments");
     assert!(message(external(&snapshot(&scene), SM, "")).ends_with("deployments are not listed"));
+}
+
+#[test]
+fn r1_one_namespace_that_is_not_listed_is_unknown_alone_and_says_why() {
+    let services = [
+        ("pods", "llm-predictor-0"),
+        ("deployments.apps", "llm-predictor"),
+        ("inferenceservices.serving.kserve.io", "llm"),
+        ("services", "llm-predictor"),
+    ];
+    let ask = |snapshot: &Snapshot, namespace: &str, what: &str, name: &str| {
+        let (resource, all) = (resource(what), everything());
+        let one = snapshot.custom_by_name(&resource, Some(namespace), name, SM, &all, now());
+        let many = snapshot.custom_by_selector(&resource, Some(namespace), &all, SM, &all, now());
+        (one.map(|one| one.value.as_f64()), many.map(|many| many.len()))
+    };
+    let alone = snapshot(&scene());
+    let listed = snapshot(&scene().beside_unlisted("dark", &[]));
+    for (what, name) in services {
+        assert_eq!(ask(&listed, "dark", what, name), ask(&alone, "prod", what, name), "while it is listed: {what}");
+    }
+    for missing in ["pods", "deployments", "services"] {
+        let snapshot = snapshot(&scene().beside_unlisted("dark", &[missing]));
+        let why = format!("the cluster's state is not known yet: {missing} in namespace dark are not listed");
+        for (what, name) in services {
+            assert_eq!(ask(&snapshot, "prod", what, name), ask(&alone, "prod", what, name), "{missing}: {what}");
+            let needed = match what {
+                "pods" => missing == "pods",
+                "services" => true,
+                _ => missing != "services",
+            };
+            if needed {
+                let (one, many) = ask(&snapshot, "dark", what, name);
+                assert!(message(one).ends_with(&why) && message(many).ends_with(&why), "{missing}: {what}");
+            }
+        }
+        assert_eq!(external(&snapshot, SM, ""), external(&alone, SM, ""));
+        if missing != "services" {
+            assert!(message(snapshot.external("dark", SM, &everything(), now())).ends_with(&why));
+        }
+    }
+}
+
+#[test]
+fn of_a_namespace_that_is_not_watched_it_is_said_that_it_is_not() {
+    let snapshot = snapshot(&scene().beside_unlisted("dark", &[]));
+    let why = "namespace else is not among those that are watched (aggregate.namespaces)";
+    assert!(message(snapshot.external("else", SM, &everything(), now())).ends_with(why));
+    let pods = snapshot.custom_by_selector(&resource("pods"), Some("else"), &everything(), SM, &everything(), now());
+    assert!(message(pods).ends_with(why));
 }
 
 #[test]

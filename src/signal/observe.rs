@@ -18,8 +18,8 @@ use jiff::Timestamp;
 
 use super::{Observation, Pod, PoolNodes, Room, Signal, Stage, Work, room::Nodes};
 use crate::{
-    attribution::{PodReading, Readings, cut_off, knows},
-    cluster::{self, ObjectKey, Resources, Service, View},
+    attribution::{PodReading, Readings, cut_off},
+    cluster::{self, Kind, ObjectKey, Service, View},
     config,
     gpu::{FamilyId, Vocabulary},
     reading::{Reading, Unknown, fresh},
@@ -119,25 +119,25 @@ impl<'a> Observer<'a> {
         Some(Observation {
             replicas: u32::try_from(deployment.replicas).unwrap_or(0),
             pods,
-            room: self.room(pools, &deployment.requests),
-            cluster_unknown: self.cluster_unknown(pools),
+            room: self.room(pools, deployment),
+            cluster_unknown: self.cluster_unknown(pools, &deployment.key.namespace),
         })
     }
 
-    fn room(&mut self, pools: &[PoolNodes], pod: &Resources) -> Vec<Room> {
+    fn room(&mut self, pools: &[PoolNodes], deployment: &cluster::Deployment) -> Vec<Room> {
         let view = self.known.view;
-        if view.partial || !knows(view, "nodes") || !knows(view, "pods") {
+        let partial = !view.namespaces.is_empty();
+        if partial || view.unknown(&[Kind::Nodes, Kind::Pods], &deployment.key.namespace).is_some() {
             return vec![Room::Unknown; pools.len()];
         }
-        self.nodes.room(pools, pod)
+        self.nodes.room(pools, &deployment.requests)
     }
 
-    fn cluster_unknown(&self, pools: &[PoolNodes]) -> Option<Arc<str>> {
+    fn cluster_unknown(&self, pools: &[PoolNodes], namespace: &str) -> Option<Arc<str>> {
         // Without nodes nobody knows which pool a pod is in.
-        let needed = ["pods", "deployments", "nodes"].into_iter().take(if pools.is_empty() { 2 } else { 3 });
-        let mut missing = needed.filter(|kind| !knows(self.known.view, kind));
-        let missing = missing.next()?;
-        Some(Unknown::ClusterUnknown(format!("{missing} are not listed")).to_string().into())
+        let needed = &[Kind::Pods, Kind::Deployments, Kind::Nodes][..if pools.is_empty() { 2 } else { 3 }];
+        let why = self.known.view.unknown(needed, namespace)?;
+        Some(Unknown::ClusterUnknown(why).to_string().into())
     }
 
     /// What a ready pod says of its work.

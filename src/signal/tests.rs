@@ -324,6 +324,6 @@ fn room_is_unknown_while_nodes_or_some_pods_are() {
         assert_eq!(room(&scene, &pools), [Room::Unknown], "{missing}");
     }
     let mut partial = base;
-    partial.view.partial = true;
+    partial.view.namespaces.insert("prod".into());
     assert_eq!(room(&partial, &pools), [Room::Unknown], "pods of other namespaces are not watched");
 }

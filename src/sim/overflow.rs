@@ -253,8 +253,7 @@ impl Director {
         let pods = snapshot.view.pods.values();
         let standing = pods.filter_map(|pod| Some((Arc::clone(&pod.uid), pod.deletion_cost?))).collect();
         let decided = publisher.decided();
-        // The scene's cluster is always known.
-        burst::wanted::costs(snapshot, decided.as_deref(), scrape, self.clock.now(), &standing).unwrap_or_default()
+        burst::wanted::costs(snapshot, decided.as_deref(), scrape, self.clock.now(), &standing)
     }
 
     /// Lets the HPA ask and follow. `unknown`: the engine says that something is.

@@ -2,7 +2,7 @@
 //!
 //! Unknown readings have no value series: they have a series that names the reason.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::MetricType};
@@ -49,7 +49,13 @@ impl Collector for Measured {
         )?;
         let help =
             "Kinds of objects of which the cluster's state is not known: while there are any, services are unknown";
-        gauge(&mut encoder, "tidegate_cluster_unsynced_kinds", help, snapshot.view.unsynced.len() as f64)
+        let view = &snapshot.view;
+        gauge(&mut encoder, "tidegate_cluster_unsynced_kinds", help, view.unsynced.len() as f64)?;
+        let help = "Kinds of objects of which the state of this namespace alone is not known: while there are any, its services are \
+                    unknown";
+        let unsynced = |namespace: &str| view.unsynced_in.get(namespace).map_or(0, BTreeSet::len) as f64;
+        let namespaces = view.namespaces.iter().map(|namespace| ([("namespace", &**namespace)], unsynced(namespace)));
+        family(&mut encoder, MetricType::Gauge, "tidegate_namespace_unsynced_kinds", help, namespaces)
     }
 }
 
@@ -281,8 +287,6 @@ fn bad_line(reason: BadLine) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use prometheus_client::registry::Registry;
 
     use super::*;

@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::ExitStatus,
 };
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -200,11 +199,6 @@ impl Release {
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process = None;
-    }
-
-    /// The adapter's exit status, once it has ended.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.process.as_mut().and_then(Part::ended)
     }
 
     /// What the adapter of that name has logged.

@@ -126,7 +126,8 @@ impl SharedCertificate {
     fn refused(&self, error: kube::Error) -> TlsError {
         match error {
             kube::Error::Api(status) => self.failed(status.message),
-            other => self.failed(other),
+            // The outermost error alone often says "client error"; the innermost is the cause.
+            other => self.failed(causes(&other)),
         }
     }
 
@@ -172,6 +173,17 @@ impl SharedCertificate {
         }
         Ok(())
     }
+}
+
+/// An error with its causes, as far as it does not say them itself.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 #[cfg(test)]

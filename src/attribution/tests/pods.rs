@@ -1,6 +1,6 @@
 //! From lines to cards and pods.
 
-use super::super::scene::{MEM, SM, Scene, ago, family, vocabulary};
+use super::super::scene::{MEM, SM, Scene, ago, family, key, vocabulary};
 use crate::{
     cluster::{Phase, PodState},
     exposition::{Format, Limits},
@@ -287,6 +287,19 @@ fn nothing_is_said_about_pods_while_they_are_not_listed() {
     let readings = scene.readings();
     assert!(readings.pods.is_empty() && readings.services.is_empty() && readings.core_services.is_empty());
     assert_eq!(readings.nodes.len(), 1, "nodes do not depend on pods");
+}
+
+#[test]
+fn r1_of_a_namespace_that_is_not_listed_nothing_is_said_and_of_the_others_what_there_is() {
+    let scene = || one_pod().page(&["SM llm-0 a#1 50"]);
+    let (alone, both) = (scene().readings(), scene().beside_unlisted("else", &[]).readings());
+    assert_eq!((both.pods.len(), both.services.len(), both.core_services.len()), (2, 2, 2));
+    for kind in ["pods", "deployments"] {
+        let readings = scene().beside_unlisted("else", &[kind]).readings();
+        assert_eq!((&readings.services, &readings.core_services), (&alone.services, &alone.core_services), "{kind}");
+        assert_eq!(readings.pods.len(), if kind == "pods" { 1 } else { 2 }, "{kind}");
+        assert_eq!(readings.pods[&key("llm-0")], alone.pods[&key("llm-0")], "{kind}");
+    }
 }
 
 #[test]

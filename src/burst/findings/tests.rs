@@ -43,15 +43,19 @@ fn scale_by(index: &Index, pools: &[&str]) {
     index.apply(Kind::ScalingPolicies, &policy.to_string());
 }
 
+fn found(index: &Index) -> Vec<Finding> {
+    Survey::of(&index.view()).findings()
+}
+
 fn words(index: &Index) -> Vec<(&'static str, Option<String>)> {
     let deployment = |finding: &Finding| finding.deployment.as_ref().map(|key| key.name.to_string());
-    findings(&index.view()).iter().map(|finding| (finding.fault.word(), deployment(finding))).collect()
+    found(index).iter().map(|finding| (finding.fault.word(), deployment(finding))).collect()
 }
 
 fn stands(index: &Index) -> (Option<bool>, &'static str, String) {
     let view = index.view();
     let key = ObjectKey { namespace: "default".into(), name: "qwen-chat-predictor".into() };
-    match standing(&view, &view.deployments[&key]) {
+    match Survey::of(&view).standing(&view.deployments[&key]) {
         Standing::Unknown => (None, "Unknown", String::new()),
         Standing::Unasked => (None, "Unasked", String::new()),
         Standing::Told { holds, reason, message } => (Some(holds), reason, message.to_string()),
@@ -95,7 +99,7 @@ fn two_resource_policies_for_one_service_are_told_beside_both() {
     let index = index();
     order_by(&index, "a", APP, &[unit("onprem"), unit("cloud")]);
     order_by(&index, "b", APP, &[unit("cloud"), unit("onprem")]);
-    let found = findings(&index.view());
+    let found = found(&index);
     let names: Vec<&str> = found.iter().map(|finding| &*finding.about.key.name).collect();
     assert_eq!((names, found[0].fault), (vec!["a", "b"], Fault::SeveralOrders));
     let (holds, reason, message) = stands(&index);
@@ -135,6 +139,20 @@ fn where_bursting_is_off_an_order_that_is_asked_for_is_said_not_to_be_kept() {
     assert_eq!(stands(&off).1, "Unasked");
     scale_by(&off, &["onprem", "cloud"]);
     assert_eq!((stands(&off).0, stands(&off).1), (Some(false), "NotEnabled"));
+}
+
+#[test]
+fn r1_in_a_namespace_that_is_not_listed_nothing_is_found_and_elsewhere_everything_is() {
+    let index = index();
+    order_by(&index, "qwen-chat", "isvc.qwen-predictor", &[unit("onprem")]);
+    let mut view = (*index.view()).clone();
+    view.namespaces = ["default".into(), "other".into()].into();
+    let found = |dark: &str| {
+        let mut view = view.clone();
+        view.unsynced_in.insert(dark.into(), ["deployments"].into());
+        Survey::of(&view).findings().len()
+    };
+    assert_eq!([found("default"), found("other")], [0, 1]);
 }
 
 #[test]

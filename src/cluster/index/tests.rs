@@ -122,22 +122,32 @@ fn every_kind_is_kept_under_its_own_name() {
 }
 
 #[test]
-fn nothing_is_known_of_a_kind_until_all_its_watches_have_listed() {
+fn r1_nothing_is_known_of_a_kind_in_a_namespace_until_its_watch_there_has_listed() {
     let aggregate =
         config::Aggregate { namespaces: vec!["b".into(), "a".into(), "b".into()], ..config::Aggregate::default() };
     let index = Index::new(&aggregate, &Kind::MEASURED);
     assert_eq!(index.view().unsynced.len(), Kind::MEASURED.len());
     assert_eq!(index.watches().len(), 5 * 2 + 1, "nodes do not live in namespaces");
     let [a, b] = ["a", "b"].map(|name| Scope::Namespace(name.into()));
+    let why = |namespace| index.view().unknown(&[Kind::Pods], namespace);
+    let of_b = Some("pods in namespace b are not listed".to_owned());
+    assert_eq!([why("a"), why("b")], [(); 2].map(|()| Some("pods are not listed".to_owned())));
     index.reset(Kind::Pods, &a, Vec::new());
-    assert!(index.view().unsynced.contains("pods"));
+    assert_eq!([why("a"), why("b")], [None, of_b.clone()], "each namespace for itself");
+    assert!(!index.view().unsynced.contains("pods"), "they are known somewhere");
     index.reset(Kind::Pods, &b, Vec::new());
-    assert!(!index.view().unsynced.contains("pods"));
-    apply(&index, "a", "p", "u");
+    assert_eq!([why("a"), why("b")], [None, None]);
+    apply(&index, "b", "p", "u");
     index.lose(Kind::Pods, &b);
-    let view = index.view();
-    assert!(view.unsynced.contains("pods"));
-    assert_eq!(view.pods.len(), 1, "what was known stays beside the word that it may be wrong");
+    assert_eq!([why("a"), why("b")], [None, of_b]);
+    assert_eq!(index.view().pods.len(), 1, "what was known stays beside the word that it may be wrong");
+    index.lose(Kind::Pods, &a);
+    assert!(index.view().unsynced.contains("pods"));
+    let elsewhere = "namespace c is not among those that are watched (aggregate.namespaces)";
+    index.reset(Kind::Pods, &a, Vec::new());
+    assert_eq!(why("c"), Some(elsewhere.to_owned()));
+    index.reset(Kind::Nodes, &Scope::Cluster, Vec::new());
+    assert!(index.view().knows(Kind::Nodes, "c"), "nodes do not live in namespaces");
 }
 
 #[test]

@@ -9,6 +9,8 @@ use kube::core::{
 };
 use tokio::time::timeout;
 
+use crate::cluster::said::{chain, said};
+
 /// Objects per page of a list, as client-go asks for.
 const PAGE_OBJECTS: u32 = 500;
 /// Longest time for one page.
@@ -74,7 +76,7 @@ impl From<kube::Error> for WatchError {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::refused(status.code, status.message),
-            other => Self::Broken(chain(&other)),
+            other => Self::Broken(said(&other)),
         }
     }
 }
@@ -86,20 +88,6 @@ impl From<std::io::Error> for WatchError {
             _ => Self::Broken(format!("the connection broke: {}", chain(&error))),
         }
     }
-}
-
-/// An error with its causes: the outermost alone often says "client error".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// One collection of the API server.

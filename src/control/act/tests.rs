@@ -79,7 +79,7 @@ fn round() -> Round {
         pools: Standing::Unasked,
         verdict: Ok(settled),
     };
-    Round { at: now(), outcomes: Ok(vec![outcome]) }
+    Round { at: now(), outcomes: Ok(vec![outcome]), whole: true }
 }
 
 #[tokio::test]

@@ -98,6 +98,41 @@ fn a_cluster_that_is_not_known_gives_a_reason_instead_of_advice() {
 }
 
 #[test]
+fn r1_in_a_namespace_that_is_not_listed_nothing_is_decided_and_elsewhere_everything_is() {
+    let dark = |namespace: &str| {
+        let mut scene = scene();
+        scene.view.namespaces = ["prod".into(), "other".into()].into();
+        scene.view.unsynced_in.insert(namespace.into(), ["deployments"].into());
+        scene
+    };
+    let mut desk = Desk::default();
+    let decided = tick(&mut desk, &dark("other"), 0);
+    assert!(only(&decided).verdict.is_ok() && !decided.whole);
+    let refused = tick(&mut desk, &dark("prod"), 5);
+    let refusal = only(&refused).verdict.clone().unwrap_err();
+    assert_eq!(
+        (refusal.reason(), refusal.to_string()),
+        ("ClusterUnknown", "the cluster's state is not known yet: deployments in namespace prod are not listed".into())
+    );
+    assert_eq!(desk.kept.len(), 1, "what was learned there is kept");
+    assert!(tick(&mut desk, &scene(), 10).whole);
+}
+
+#[test]
+fn what_was_kept_of_a_policy_is_not_forgotten_before_its_namespace_is_listed() {
+    let mut scene = scene();
+    scene.view.policies.clear();
+    scene.view.namespaces = ["prod".into(), "other".into()].into();
+    scene.view.unsynced_in.insert("prod".into(), ["scalingpolicies"].into());
+    let mut desk = Desk::new([("uid-llm".into(), State::default())].into(), None);
+    tick(&mut desk, &scene, 0);
+    assert_eq!(desk.kept.len(), 1, "its policy may be there");
+    scene.view.unsynced_in.clear();
+    tick(&mut desk, &scene, 5);
+    assert!(desk.kept.is_empty(), "it is not");
+}
+
+#[test]
 fn what_is_decided_for_nobody_is_forgotten_and_what_is_refused_says_so() {
     let mut desk = Desk::default();
     let mut scene = scene();
@@ -135,7 +170,7 @@ fn unknown_in_both_directions_is_no_number_and_a_hold_is_what_is_there() {
     let settled = tick(&mut Desk::default(), &scene(), 0);
     let mut outcome = only(&settled).clone();
     outcome.verdict.as_mut().unwrap().decision = known;
-    let round = Round { at: now(), outcomes: Ok(vec![outcome]) };
+    let round = Round { at: now(), outcomes: Ok(vec![outcome]), whole: true };
     let advice = &round.decided(Duration::from_secs(15)).advice[&key("llm-predictor")];
     assert_eq!(advice.desired, Ok(Desired::Hold), "one direction is known to hold: {advice:?}");
 }

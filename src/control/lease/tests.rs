@@ -67,6 +67,10 @@ struct Process {
     leadership: Leadership,
 }
 
+fn terms(identity: &str) -> Terms {
+    Terms { namespace: "tidegate".into(), name: "tidegate".into(), identity: identity.into(), duration: DURATION }
+}
+
 fn process(world: &Shared, identity: &'static str) -> Process {
     let server = Arc::clone(world);
     let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
@@ -85,7 +89,7 @@ fn process(world: &Shared, identity: &'static str) -> Process {
         }
     });
     let leases = Api::namespaced(kube::Client::new(service, "tidegate"), "tidegate");
-    let terms = Terms { name: "tidegate".into(), identity: identity.into(), duration: DURATION };
+    let terms = terms(identity);
     let clock = Arc::clone(world);
     let (election, leadership) = Election::new(leases, terms, Clock::start(), Arc::new(move || clock.lock().now));
     Process { election, leadership }
@@ -192,4 +196,23 @@ async fn of_two_that_take_an_abandoned_lease_at_once_one_has_it() {
 fn identities_differ_between_processes_of_the_same_name() {
     assert_ne!(identity(Some("adapter")), identity(Some("adapter")));
     assert!(identity(Some("adapter")).starts_with("adapter_"));
+}
+
+#[test]
+fn a_refusal_is_told_in_the_api_servers_words_with_what_to_do_about_it() {
+    let refused = |code: u16, message: &str| {
+        let status = json!({"code": code, "message": message, "reason": "R", "details": {"kind": "leases"}});
+        terms("a").problem(&kube::Error::Api(Box::new(serde_json::from_value(status).unwrap())))
+    };
+    assert_eq!(
+        refused(403, "leases is forbidden"),
+        "the API server answers 403: leases is forbidden; it needs the rights to get, create and update \
+         leases.coordination.k8s.io in namespace tidegate"
+    );
+    assert_eq!(
+        refused(404, "namespaces \"tidegate\" not found"),
+        "the API server answers 404: namespaces \"tidegate\" not found; create namespace tidegate, or name another one in \
+         control.lease.namespace"
+    );
+    assert_eq!(refused(500, "etcd is away"), "the API server answers 500: etcd is away; trying again");
 }

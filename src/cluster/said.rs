@@ -1,0 +1,38 @@
+//! Errors of requests to the API server, for people.
+
+/// What went wrong, in the API server's words if it has answered. kube's own text repeats the answer in the form in which
+/// programs print it.
+#[must_use]
+pub fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("the API server answers {}: {}", status.code, status.message),
+        kube::Error::Service(error) => chain(&**error),
+        other => chain(other),
+    }
+}
+
+/// An error with its causes: the outermost alone often says "client error".
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_told_in_the_api_servers_words_and_a_failure_with_its_cause() {
+        let status =
+            serde_json::json!({"code": 403, "message": "leases \"tidegate\" is forbidden", "reason": "Forbidden"});
+        let refused = kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()));
+        assert_eq!(said(&refused), "the API server answers 403: leases \"tidegate\" is forbidden");
+        let broken = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "tcp connect error");
+        assert_eq!(said(&kube::Error::Service(Box::new(broken))), "tcp connect error");
+    }
+}
