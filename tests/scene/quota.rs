@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tidegate::policy::ScalingPolicy;
 
 use super::{
-    cluster::{kubectl::kubectl, namespace::Namespace, wait::eventually_or_error},
+    cluster::{kubectl::kubectl, namespace::Namespace, wait::eventually_or_error, workload::DEPLOYMENT},
     fleet::{ONPREM, Picture, SERVICE},
     karpenter::CLOUD,
     rollout,
@@ -85,6 +85,20 @@ where
         .await
 }
 
+/// Waits until the Deployment's status tells of all pods that are asked for: its own controller writes that, in its own time.
+async fn caught_up(namespace: &Namespace) -> Result<(), String> {
+    let deployments: Api<Deployment> = namespace.api();
+    eventually_or_error("the Deployment's status to be up to date", async || {
+        let deployment = deployments.get(DEPLOYMENT).await.map_err(|error| error.to_string())?;
+        let asked = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+        let status = deployment.status.clone().unwrap_or_default();
+        let counted = status.ready_replicas.unwrap_or(0) + status.unavailable_replicas.unwrap_or(0);
+        let current = status.observed_generation == deployment.metadata.generation && status.replicas == asked;
+        if current && Some(counted) == asked { Ok(()) } else { Err(format!("{asked:?} are asked for: {status:?}")) }
+    })
+    .await
+}
+
 /// Events that we have written.
 async fn told(namespace: &Namespace) -> Result<usize, String> {
     let events: Api<Event> = namespace.api();
@@ -123,6 +137,7 @@ async fn without_cloud(stage: &Stage) -> Result<(), String> {
     for part in ["without a node, the first since 2", "onprem is full with", "cloud got no node"] {
         assert!(said.contains(part), "{said}");
     }
+    caught_up(&act.namespace).await?;
     let (before, began) = (told(&act.namespace).await?, act.record.seconds());
     let (statuses, specs, pods) = join!(
         writes::<ScalingPolicy>(&act.namespace),
