@@ -90,7 +90,7 @@ async fn caught_up(namespace: &Namespace) -> Result<(), String> {
     let deployments: Api<Deployment> = namespace.api();
     eventually_or_error("the Deployment's status to be up to date", async || {
         let deployment = deployments.get(DEPLOYMENT).await.map_err(|error| error.to_string())?;
-        let asked = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+        let asked = deployment.spec.replicas;
         let status = deployment.status.clone().unwrap_or_default();
         let counted = status.ready_replicas.unwrap_or(0) + status.unavailable_replicas.unwrap_or(0);
         let current = status.observed_generation == deployment.metadata.generation && status.replicas == asked;
