@@ -99,7 +99,10 @@ async fn bystander(stage: &Stage) -> Namespace {
 async fn billed(prometheus: &Prometheus, stage: &Stage, courses: &[Course]) -> Result<(), String> {
     let counter = format!("tidegate_node_gpu_seconds_total{{{}}}[1h]", cloud_nodes());
     let nodes = format!("max by (pool) (max_over_time({counter}) - min_over_time({counter}))");
-    let pods = format!("sum by (pool) (max_over_time(tidegate_gpu_seconds_total{{pool='{CLOUD}'}}[1h]))");
+    // Services of a scene before this one may be counted still.
+    let names: Vec<&str> = WAYS.iter().filter(|way| way.has_policy()).map(|way| way.name()).collect();
+    let of = format!("pool='{CLOUD}',namespace=~'{}'", names.join("|"));
+    let pods = format!("sum by (pool) (max_over_time(tidegate_gpu_seconds_total{{{of}}}[1h]))");
     let counted = prometheus.value(&nodes).await?;
     let (machines, seconds) = stage.ledger.billed(CLOUD);
     eprintln!("{counted:.1} GPU seconds of {machines} cloud nodes counted, {seconds:.1} by the API server's events");
