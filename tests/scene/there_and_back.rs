@@ -21,8 +21,9 @@ const WAYS: [Way; 3] = [Way::Plain, Way::Advise, Way::Act];
 /// How far the counted GPU seconds of a replica may be from what the API server's events say: the counter moves with the
 /// ticks (0.5 s here), and notices both ends of a replica's life late by one of them, or a few where the machine is busy.
 const SECONDS_OF_A_REPLICA: f64 = 4.0;
-/// The same of a node: of its beginning the API server tells the whole second, and its end is noticed by the next tick.
-const SECONDS_OF_A_NODE: f64 = 1.0;
+/// The same of a node: of its beginning the API server tells the whole second before, and its end is noticed by the next tick, or
+/// by a later one where the machine is busy.
+const SECONDS_OF_A_NODE: f64 = 2.0;
 /// Longest time without a sample for a Prometheus that asks every five seconds, and does itself stand still when the machine does.
 const GAP_SECONDS: f64 = 15.0;
 
