@@ -63,19 +63,7 @@
 //! in some 25 of its 1,008 ten-minute windows, those of steep rises which nothing before told of; what is idle is idle in
 //! all the others. What did gain was an honest unit: not to read the law of capacity further than it was seen.
 //!
-//! A third group, on what a rise causes (R14): Azure's code trace (median and worst of sixteen seeds), ServeGen's small model,
-//! days 8 to 12 (median of three seeds; moves and reversals in 96 h, removals undone within the time to ready), and the additions
-//! that a step from one to nine replica equivalents caused in its first five minutes.
-//!
-//! | change | azure code | servegen, four days | additions |
-//! |---|---|---|---|
-//! | as it was | .988 (.974), 10.6, 7.7 | .986, 809, 101; 411 moves, 116 reversals, 11 undone | 18 |
-//! | a rise is answered once its peak no longer grows by a twentieth, within 30 s | .989 (.975), 10.5, 7.6 | .986, 808, 101; 409, 116, 10 | 14 |
-//! | while replicas are on their way, only more than what was answered is asked for | .987 (.973), 10.6, 7.8 | .983, 803, 96; 407, 122, 13 | 8 |
-//! | **both, with a tenth, and what will wait is foreseen instead of measured** | **.988 (.973), 10.5, 7.7** | **.987, 808, 99; 383, 109, 9** | **3** |
-//! | the same, margins as they were when it was answered | .988 (.974), 10.8, 7.9 | .982, 805, 97; 393, 114, 12 | 4 |
-//! | the same, and answered by its peak less chance instead of its level, within 15 s | .988 (.839), 10.7, 7.8 | .984, 807, 100; 385, 108, 13 | 3 |
-//! | errors made at half to twice the level of now alone (conformal prediction by categories; fewer seeds) | .983 (.974), 10.6, 7.7 | .988, 802, 94; 389, 111, 10 | not counted |
+//! What was tried for a rise is in `rise.rs`.
 //!
 //! What mattered: that the quantile counts requests, not moments; peaks as short as a scrape; demand as what comes in rather
 //! than what a full fleet can do; holding removals by the regret that history tells of. What did not: trends, seasons (the

@@ -119,6 +119,12 @@ impl<'v> Survey<'v> {
         Self { view, orders, selections, misses: OnceCell::new() }
     }
 
+    /// Who orders the pools.
+    #[must_use]
+    pub const fn orders(&self) -> &Orders<'v> {
+        &self.orders
+    }
+
     /// Everything that is wrong, in a stable order. Nothing in a namespace whose ResourcePolicies or Deployments are not listed.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {

@@ -33,8 +33,14 @@ impl Unit {
     /// Whether a node with these labels is one of its nodes.
     #[must_use]
     pub fn has(&self, node: &Labels) -> bool {
-        self.node_selector.iter().all(|(key, value)| node.get(key) == Some(value))
+        carries(node, &self.node_selector)
     }
+}
+
+/// Whether a node with these labels is selected; without a selector each is.
+#[must_use]
+pub fn carries(node: &Labels, selector: &Labels) -> bool {
+    selector.iter().all(|(key, value)| node.get(key) == Some(value))
 }
 
 /// A ResourcePolicy, reduced to what is honoured.

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use super::roster::Entry;
 use crate::{
-    cluster::{Kind, Node, View, view::Labels},
+    cluster::{Kind, Node, Unit, View, resource_policy::carries, view::Labels},
     policy::order::Orders,
 };
 
@@ -34,10 +34,6 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    fn has(&self, node: &Node) -> bool {
-        self.nodes.iter().all(|(key, value)| node.labels.get(key) == Some(value))
-    }
-
     /// The selector of its nodes, as kubectl takes it.
     pub(super) fn selector(&self) -> String {
         let pairs: Vec<String> = self.nodes.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -45,22 +41,24 @@ impl Pool {
     }
 }
 
+impl From<Unit> for Pool {
+    fn from(Unit { name, node_selector, max: _ }: Unit) -> Self {
+        Self { name, nodes: node_selector }
+    }
+}
+
 /// The pools of everybody on the roster. A ScalingPolicy's come first: by their names the pods of its service are counted.
-pub(super) fn pools(view: &View, roster: &[Entry]) -> BTreeSet<Pool> {
+pub(super) fn pools(orders: &Orders<'_>, roster: &[Entry]) -> BTreeSet<Pool> {
     let mut pools = BTreeSet::new();
-    let orders = Orders::of(view);
     for Entry { subject, deployment, .. } in roster {
         let Some(deployment) = deployment else { continue };
         let spec = subject.policy().and_then(|policy| policy.spec.as_ref().ok());
         let own = spec.map_or(&[][..], |spec| &spec.pools);
-        pools.extend(own.iter().map(|pool| {
-            let label = |(key, value): (&String, &String)| (key.as_str().into(), value.as_str().into());
-            Pool { name: pool.name.as_str().into(), nodes: pool.node_selector.iter().map(label).collect() }
-        }));
+        pools.extend(own.iter().map(|pool| Pool::from(Unit::from(pool))));
         if own.is_empty()
             && let Ok(Some(order)) = orders.order(deployment)
         {
-            pools.extend(order.units.into_iter().map(|unit| Pool { name: unit.name, nodes: unit.node_selector }));
+            pools.extend(order.units.into_iter().map(Pool::from));
         }
     }
     pools
@@ -109,7 +107,7 @@ impl Bill {
                 *counted = Counted::new(node, first());
             }
             let gpu_seconds = counted.count(node.gpus, now);
-            for (_, cost) in costs.iter_mut().filter(|(pool, _)| pool.has(node)) {
+            for (_, cost) in costs.iter_mut().filter(|(pool, _)| carries(&node.labels, &pool.nodes)) {
                 cost.gpu_seconds += gpu_seconds;
                 cost.nodes += 1;
             }

@@ -83,10 +83,10 @@ impl Desk {
                 return Round { at: now, outcomes: Err(why), whole: false };
             }
         };
-        meters.billed(self.bill.tick(view, pools(view, &entries), now));
+        let survey = Survey::of(view);
+        meters.billed(self.bill.tick(view, pools(survey.orders(), &entries), now));
         let since = self.last.replace(now).map_or(0.0, |last| now.duration_since(last).as_secs_f64().max(0.0));
         let mut observer = Observer::new(Known { readings, view, vocabulary, scrape }, now);
-        let survey = Survey::of(view);
         let mut present = BTreeSet::new();
         let mut outcomes = Vec::with_capacity(entries.len());
         for Entry { subject, mode, deployment, work } in entries {

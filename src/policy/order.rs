@@ -80,7 +80,7 @@ impl<'v> Orders<'v> {
     #[must_use]
     pub fn own(&self, deployment: &Deployment) -> Option<Order<'v>> {
         let (name, pools) = self.own.get(&deployment.key)?;
-        Some(Order { source: Source::ScalingPolicy(name), units: pools.iter().map(unit).collect() })
+        Some(Order { source: Source::ScalingPolicy(name), units: pools.iter().map(Unit::from).collect() })
     }
 
     /// Each ResourcePolicy, with the Deployments of the view whose pods it selects.
@@ -107,15 +107,14 @@ impl<'v> Orders<'v> {
     }
 }
 
-fn unit(pool: &Pool) -> Unit {
-    Unit {
-        name: pool.name.as_str().into(),
-        node_selector: pool
-            .node_selector
-            .iter()
-            .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
-            .collect(),
-        max: pool.max_replicas,
+impl From<&Pool> for Unit {
+    fn from(pool: &Pool) -> Self {
+        let label = |(key, value): (&String, &String)| (key.as_str().into(), value.as_str().into());
+        Self {
+            name: pool.name.as_str().into(),
+            node_selector: pool.node_selector.iter().map(label).collect(),
+            max: pool.max_replicas,
+        }
     }
 }
 

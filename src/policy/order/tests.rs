@@ -102,7 +102,7 @@ fn searched<'v>(view: &'v View, deployment: &Deployment) -> Result<Option<Order<
     Ok(view.policies.values().filter(|policy| policy.key.namespace == *namespace).find_map(|policy| {
         let spec = policy.spec.as_ref().ok()?;
         let target = target::find(view, &policy.key.namespace, &spec.target_ref).ok()?;
-        let units = spec.pools.iter().map(unit).collect();
+        let units = spec.pools.iter().map(Unit::from).collect();
         (target.key == deployment.key && !spec.pools.is_empty())
             .then(|| Order { source: Source::ScalingPolicy(&policy.key.name), units })
     }))
