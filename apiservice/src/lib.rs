@@ -58,6 +58,7 @@ pub mod api;
 pub mod authentication;
 pub mod authorization;
 pub mod ca_bundle;
+mod causes;
 mod decision_cache;
 mod discovery;
 mod files;
@@ -86,6 +87,7 @@ mod wire;
 pub use api::{Api, Group};
 pub use authentication::{Authenticator, User};
 pub use authorization::Authorizer;
+pub use causes::causes;
 pub use provider::{
     CustomMetric, ExternalMetricName, ExternalValue, MetricValue, ObjectName, Provider, Resource, Scope,
 };

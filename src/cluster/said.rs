@@ -1,25 +1,16 @@
 //! Errors of requests to the API server, for people.
 
+use apiservice::causes;
+
 /// What went wrong, in the API server's words if it has answered. kube's own text repeats the answer in the form in which
 /// programs print it.
 #[must_use]
 pub fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("the API server answers {}: {}", status.code, status.message),
-        kube::Error::Service(error) => chain(&**error),
-        other => chain(other),
+        kube::Error::Service(error) => causes(&**error),
+        other => causes(other),
     }
-}
-
-/// An error with its causes: the outermost alone often says "client error".
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     authentication::config_map::core_resource,
+    causes,
     tls::{SelfMade, ServiceName, Tls, TlsError, self_made::wall_clock},
 };
 
@@ -173,17 +174,6 @@ impl SharedCertificate {
         }
         Ok(())
     }
-}
-
-/// An error with its causes, as far as it does not say them itself.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 #[cfg(test)]

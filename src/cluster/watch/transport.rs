@@ -9,7 +9,7 @@ use kube::core::{
 };
 use tokio::time::timeout;
 
-use crate::cluster::said::{chain, said};
+use crate::cluster::said::said;
 
 /// Objects per page of a list, as client-go asks for.
 const PAGE_OBJECTS: u32 = 500;
@@ -85,7 +85,7 @@ impl From<std::io::Error> for WatchError {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::InvalidData => Self::Garbled(error.to_string()),
-            _ => Self::Broken(format!("the connection broke: {}", chain(&error))),
+            _ => Self::Broken(format!("the connection broke: {}", apiservice::causes(&error))),
         }
     }
 }

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{MAX_CONFLICTS, SharedCertificate, causes};
+use super::{MAX_CONFLICTS, SharedCertificate};
 use crate::{
     testing::{kube_api::KubeApi, service},
     tls::{SelfMade, TlsError, self_made::wall_clock},
@@ -82,15 +82,4 @@ async fn the_handle_serves_what_the_secret_holds() {
     let held = shared(&kube).current(None, wall_clock()).await.unwrap();
     assert_eq!(bundle.borrow().as_str(), held.ca_bundle());
     kube.stop();
-}
-
-#[test]
-fn a_failure_is_told_with_its_cause_and_once() {
-    #[derive(Debug, thiserror::Error)]
-    #[error("client error")]
-    struct Client(#[source] std::io::Error);
-    let refused = || std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
-    assert_eq!(causes(&Client(refused())), "client error: connection refused");
-    let repeats = kube::Error::Service(Box::new(Client(refused())));
-    assert_eq!(causes(&repeats), "ServiceError: client error: connection refused");
 }
