@@ -19,15 +19,16 @@ use crate::{
         calibrate::{self, Fit},
         contest::{Name, contest},
         exporter::{Curve, Signals},
-        suite, summary, sweep,
+        summary, sweep,
         tidegate::policy_for,
-        trace::{Format, MAX_BYTES, TraceError},
+        trace::{Format, MAX_BYTES},
     },
 };
 
 mod grid;
 mod page;
 mod progress;
+mod suite;
 mod table;
 
 use progress::Progress;
@@ -42,6 +43,7 @@ const EXAMPLES: &str = "Examples:
   tidegate replay rates.csv --sweep --headrooms 0.8,0.9,0.95 --windows 2m,10m --html front.html
   tidegate replay rates.csv --sweep --signals utilization --targets 55,65,75
   tidegate replay --suite traces/                  # all traces, against what has to be reached
+  tidegate replay --suite traces/ --json > suite.json  # the same, to keep
   tidegate replay --print-model > model.yaml       # every number of the model; then --model
   tidegate replay --decisions recorded.jsonl       # the same decisions, bit for bit, or exit 1
 
@@ -127,8 +129,9 @@ pub struct Args {
     sweep: bool,
     #[command(flatten)]
     grid: grid::GridArgs,
-    /// Run everything over every trace in a folder and hold it against the figures that have to be reached.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["trace", "decisions", "json", "policy", "curve", "only"])]
+    /// Run everything over every trace in a folder and hold it against the figures that have to be reached: what is met and
+    /// missed, and beside it how far the oracle and the rivals get. Takes minutes to hours; also with --json.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["trace", "decisions", "policy", "curve", "only"])]
     suite: Option<PathBuf>,
     /// Make recorded decisions again and exit 1 at the first difference.
     #[arg(long, value_name = "FILE", conflicts_with = "trace")]
@@ -173,11 +176,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Slo { ttft_seconds: args.ttft.0.as_secs_f64(), tpot_seconds: args.tpot.0.as_secs_f64(), ..Slo::default() };
     slo.validate()?;
     if let Some(folder) = &args.suite {
-        let traces = fitted(args, folder, &model, slo)?;
-        let progress = Progress::new();
-        let suite = suite::measure(&traces, args.seeds, |what| progress.done(what));
-        progress.clear();
-        write!(out, "{}", table::suite(&suite, &suite::judge(&suite)))?;
+        suite::run(args, folder, &model, slo, &mut out)?;
         return Ok(ExitCode::SUCCESS);
     }
     let Some(path) = &args.trace else { bail!("no trace") };
@@ -317,33 +316,6 @@ fn scenario(
         .validate()
         .with_context(|| args.policy.as_deref().map_or_else(String::new, |path| path.display().to_string()))?;
     Ok((scenario, policy))
-}
-
-/// Every file of the folder that is a trace; the others are named on standard error.
-fn fitted(args: &Args, folder: &Path, model: &Model, slo: Slo) -> anyhow::Result<Vec<suite::Fitted>> {
-    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    paths.retain(|path| path.is_file());
-    paths.sort();
-    let mut traces = Vec::new();
-    for path in paths {
-        let trace = match read(&path, args.format) {
-            Ok(trace) => trace,
-            Err(error) if matches!(error.downcast_ref(), Some(TraceError::Unrecognized { .. })) => {
-                eprintln!("note: {} is not a trace", path.display());
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        warn(&path, &trace);
-        let name = trace.name.clone();
-        let (scenario, _) = scenario(args, trace, model, slo, None)?;
-        traces.push(suite::Fitted { name, scenario });
-    }
-    if traces.is_empty() {
-        bail!("{}: no trace in it", folder.display());
-    }
-    Ok(traces)
 }
 
 fn decisions(path: &Path) -> anyhow::Result<ExitCode> {

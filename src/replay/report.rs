@@ -14,7 +14,7 @@ use super::{
 };
 
 mod data;
-mod table;
+pub(super) mod table;
 
 use data::Data;
 

@@ -18,8 +18,12 @@ use super::{
 };
 
 mod criteria;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod rows;
 
 pub use criteria::{Criterion, judge};
+pub use rows::{Row, json};
 
 /// A trace of the suite, fitted.
 #[derive(Debug, Clone)]
@@ -94,8 +98,26 @@ pub struct Suite {
     pub cases: Vec<Case>,
 }
 
-/// At equal attainment: up to so much less than the engine's is let pass for the HPA.
+impl Suite {
+    /// The oracle on a trace.
+    #[must_use]
+    pub fn oracle(&self, trace: usize) -> Option<&Line> {
+        self.common(trace).map(|common| &common.oracle)
+    }
+
+    fn common(&self, trace: usize) -> Option<&Common> {
+        self.common.iter().find(|common| common.trace == trace)
+    }
+}
+
+/// Two shares of requests in time that differ by no more than this are equal: the HPA is tuned to the engine's less this,
+/// and the engine is let pass with as much less than another.
 pub const EQUAL: f64 = 0.002;
+
+/// Relative change; none where there is nothing on either side, and without end where there was nothing.
+fn change(this: f64, that: f64) -> f64 {
+    if this.max(that) <= 0.0 { 0.0 } else { this / that - 1.0 }
+}
 
 /// Measures everything. `done` is told of each run.
 pub fn measure(traces: &[Fitted], seeds: u64, done: impl Fn(&str) + Sync) -> Suite {

@@ -83,15 +83,22 @@ pub fn json(trace: &str, seeds: u64, outcomes: &[Outcome]) -> Value {
     let policies = summarize(outcomes).into_iter().map(|summary| {
         let mut policy = Map::new();
         policy.insert("name".to_owned(), summary.name.into());
-        for (name, figure) in FIGURES {
-            let Spread { median, min, max } = summary.spread(figure);
-            policy.insert(name.to_owned(), median.into());
-            policy.insert(format!("{name}_min"), min.into());
-            policy.insert(format!("{name}_max"), max.into());
-        }
+        policy.extend(figures(&FIGURES, |figure| summary.spread(figure)));
         Value::Object(policy)
     });
     serde_json::json!({ "trace": trace, "seeds": seeds, "policies": policies.collect::<Vec<_>>() })
+}
+
+/// Of each figure the median by its name, and the ends as `…_min` and `…_max`.
+pub fn figures(
+    figures: &[Figure],
+    spread: impl Fn(fn(&Figures) -> f64) -> Spread,
+) -> impl Iterator<Item = (String, Value)> {
+    figures.iter().flat_map(move |(name, figure)| {
+        let Spread { median, min, max } = spread(*figure);
+        [((*name).to_owned(), median), (format!("{name}_min"), min), (format!("{name}_max"), max)]
+            .map(|(name, value)| (name, value.into()))
+    })
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use crate::{
     policy::manifest::{PLACEHOLDER, manifest},
     replay::{
         Outcome, Scenario,
+        exporter::Curve,
         outcome::Figures,
-        suite::{Criterion, Line, Suite},
+        suite::{Criterion, Row, Suite},
         summary::{Spread, Summary, summarize},
         sweep::Sweep,
     },
@@ -124,44 +125,30 @@ pub(super) fn suite(suite: &Suite, criteria: &[Criterion]) -> String {
         "undone",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for case in &suite.cases {
-        let (queue, utilization) = (&case.queue, &case.utilization);
-        for (name, line) in [
-            ("tidegate, queue", &queue.0),
-            ("hpa at equal attainment", &queue.1),
-            ("tidegate, utilization", &utilization.0),
-            ("hpa at equal attainment", &utilization.1),
-            ("hpa", &case.hpa),
-            ("hpa_tuned", &case.hpa_tuned),
-        ] {
-            rows.push(suite_row(&suite.traces[case.trace].0, case.curve.name(), name, line));
+    rows.extend(suite.rows().iter().map(|row| suite_row(&suite.traces[row.trace].0, row)));
+    let verdicts: Vec<Vec<String>> =
+        criteria.iter().map(|one| vec![one.verdict().to_owned(), one.asked.clone(), one.measured.clone()]).collect();
+    let mut text = aligned(&rows) + "\n";
+    for (line, Criterion { remark, .. }) in aligned(&verdicts).lines().zip(criteria) {
+        text += line;
+        text.push('\n');
+        if let Some(remark) = remark {
+            text += &format!("{INDENT}{remark}\n");
         }
     }
-    for common in &suite.common {
-        for line in common.lines.iter().chain([&common.oracle]) {
-            rows.push(suite_row(&suite.traces[common.trace].0, "any", line.name, line));
-        }
-    }
-    let mut text = aligned(&rows);
-    text.push('\n');
-    let mut rows = Vec::new();
-    for Criterion { asked, measured, met } in criteria {
-        let verdict = match met {
-            Some(true) => "met",
-            Some(false) => "MISSED",
-            None => "not tried",
-        };
-        rows.push(vec![verdict.to_owned(), asked.clone(), measured.clone()]);
-    }
-    text + &aligned(&rows)
+    text
 }
 
-fn suite_row(trace: &str, curve: &str, name: &str, line: &Line) -> Vec<String> {
+/// Before what belongs to the line above.
+const INDENT: &str = "              ";
+
+fn suite_row(trace: &str, row: &Row<'_>) -> Vec<String> {
+    let line = row.line;
     let attained = line.spread(|figures| figures.slo_attainment * 100.0);
     vec![
         trace.to_owned(),
-        curve.to_owned(),
-        name.to_owned(),
+        row.curve.map_or("any", Curve::name).to_owned(),
+        row.name.to_owned(),
         line.settings.clone(),
         format!("{:.2}", attained.median),
         format!("{:.2}", attained.min),

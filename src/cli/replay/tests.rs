@@ -167,3 +167,29 @@ fn recorded_decisions_are_the_same_or_the_first_other_one_fails_and_none_at_all_
         "{none}"
     );
 }
+
+#[test]
+fn below_a_criterion_stands_its_remark_indented_and_nothing_where_there_is_none() {
+    use crate::replay::suite::{Criterion, fixture};
+    let criterion = |asked: &str, met, remark: Option<&str>| Criterion {
+        asked: asked.to_owned(),
+        measured: "+1.0 %".to_owned(),
+        met,
+        remark: remark.map(str::to_owned),
+    };
+    let criteria = [
+        criterion("less", Some(false), Some("the oracle itself +0.5 %")),
+        criterion("more", Some(true), None),
+        criterion("as much", None, None),
+    ];
+    let line = fixture::line(1.0, 0.0, 1.0);
+    let text = table::suite(&fixture::suite(&line, &line), &criteria);
+    let (_, verdicts) = text.split_once("\n\n").expect("lines, then criteria");
+    let expected = "\
+MISSED        less     +1.0 %
+              the oracle itself +0.5 %
+met           more     +1.0 %
+not measured  as much  +1.0 %
+";
+    assert_eq!(verdicts, expected);
+}

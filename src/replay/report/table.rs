@@ -74,7 +74,7 @@ fn cell(text: &mut String, name: &str, spread: Spread, style: Style, seeds: usiz
 }
 
 /// `99.31 %`. Never rounded up to a whole: what reads 100 % is.
-pub(super) fn percent(share: f64) -> String {
+pub(in crate::replay) fn percent(share: f64) -> String {
     let hundredths = (share * 1e4).clamp(0.0, 1e4);
     let hundredths = if share < 1.0 { hundredths.round().min(9_999.0) } else { 1e4 };
     if share.is_nan() { "unknown".into() } else { format!("{:.2} %", hundredths / 100.0) }

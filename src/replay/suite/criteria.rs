@@ -1,10 +1,15 @@
-//! The criteria, each with the figure that it is judged by.
+//! The criteria, each with the figure that it is judged by, and what was measured beside it: how far the oracle gets, what
+//! the rivals need, what arithmetic leaves. The remark changes no verdict.
 
-use super::{Case, Line, Suite};
+use serde::Serialize;
+
+use super::{Case, EQUAL, Line, Suite, change};
 use crate::replay::{exporter::Curve, outcome::Figures, summary::Spread};
 
+mod remarks;
+
 /// One criterion, judged.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Criterion {
     /// What is asked for.
     pub asked: String,
@@ -12,6 +17,40 @@ pub struct Criterion {
     pub measured: String,
     /// Whether it is met; `None` where nothing in the suite can tell.
     pub met: Option<bool>,
+    /// What was measured beside it; `None` where there is nothing.
+    pub remark: Option<String>,
+}
+
+impl Criterion {
+    /// The verdict in words.
+    #[must_use]
+    pub fn verdict(&self) -> &'static str {
+        match self.met {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => "not measured",
+        }
+    }
+}
+
+/// A criterion, and the case that decides it, if it is one.
+struct Judged<'a> {
+    criterion: Criterion,
+    decides: Option<&'a Case>,
+}
+
+impl Judged<'_> {
+    /// Adds what stands beside the case that decides.
+    fn beside(self, clause: impl Fn(&Case) -> Option<String>) -> Self {
+        let clause = self.decides.and_then(clause);
+        self.remark(clause)
+    }
+
+    fn remark(mut self, clause: Option<String>) -> Self {
+        let clauses: Vec<String> = self.criterion.remark.take().into_iter().chain(clause).collect();
+        self.criterion.remark = (!clauses.is_empty()).then(|| clauses.join("; "));
+        self
+    }
 }
 
 /// Least attainment, the worst seed included.
@@ -52,154 +91,171 @@ fn attainment(figures: &Figures) -> f64 {
     figures.slo_attainment
 }
 
+fn reversals_an_hour(figures: &Figures) -> f64 {
+    figures.direction_reversals as f64 / figures.hours
+}
+
+fn undone(figures: &Figures) -> f64 {
+    figures.undone_scale_downs as f64
+}
+
+/// Share of the requests that have to be in time on a trace, with every seed: 99 %, or a point below what the oracle attains
+/// if that is less.
+pub(super) fn asked(suite: &Suite, trace: usize) -> f64 {
+    let reached = suite.oracle(trace).map_or(1.0, |oracle| oracle.spread(attainment).min);
+    ATTAINMENT.min(reached - BELOW_ORACLE)
+}
+
 /// Judges what was measured.
 #[must_use]
 pub fn judge(suite: &Suite) -> Vec<Criterion> {
-    let learnable = |case: &&Case| matches!(case.curve, Curve::Mono | Curve::Lin);
-    let blind = |case: &&Case| matches!(case.curve, Curve::Flat | Curve::Fall);
     let all = || suite.cases.iter();
-    let mut criteria = vec![
+    let learnable = || all().filter(|case| matches!(case.curve, Curve::Mono | Curve::Lin));
+    let blind = || all().filter(|case| matches!(case.curve, Curve::Flat | Curve::Fall));
+    let smooth = |wanted: bool| all().filter(move |case| suite.traces[case.trace].1 == wanted);
+    let long = |wanted: bool| all().filter(move |case| (suite.traces[case.trace].2 >= LONG_HOURS) == wanted);
+    let above_oracle = |case: &Case| {
+        suite
+            .oracle(case.trace)
+            .map_or(f64::NAN, |oracle| change(case.queue.0.median(gpu_hours), oracle.median(gpu_hours)))
+    };
+    let against_hpa = |figure: fn(&Figures) -> f64| {
+        move |case: &Case, line: &Line| change(line.median(figure), case.queue.1.median(figure))
+    };
+    let cloud_against_seed = |case: &Case, line: &Line| change(line.median(cloud), case.hpa.median(cloud));
+    let judged = [
         attains(
             "SLO attainment ≥ 99 % or within 1 point of the oracle, worst seed, queue signals, every curve",
             suite,
             all(),
             |case| &case.queue.0,
         ),
-        attains(
-            "the same with utilization alone, curves that can be learned",
-            suite,
-            all().filter(learnable),
-            |case| &case.utilization.0,
-        ),
+        attains("the same with utilization alone, curves that can be learned", suite, learnable(), |case| {
+            &case.utilization.0
+        })
+        .beside(|case| Some(remarks::beside_equal_hpa(case))),
         worst(
-            "utilization alone on flat and fall: attains no less than the seed's HPA",
+            "utilization alone on flat and fall: attains no less than the seed's HPA, within 0.2 points",
             suite,
-            all().filter(blind),
+            blind(),
             |case| case.utilization.0.median(attainment) - case.hpa.median(attainment),
-            |difference| difference >= 0.0,
-            |difference| format!("{:+.1} points", difference * 100.0),
-        ),
+            |difference| difference >= -EQUAL,
+            |difference, _| format!("{:+.2} points", difference * 100.0),
+        )
+        .beside(|case| Some(remarks::beside_seeds_hpa(case))),
         worst(
             "utilization alone on flat and fall: says that it cannot tell (share of decisions)",
             suite,
-            all().filter(blind),
+            blind(),
             |case| case.utilization.0.median(|figures| figures.cannot_tell),
             |share| share > 0.5,
-            percent,
+            |share, _| percent(share),
         ),
-    ];
-    let ratio = |figure: fn(&Figures) -> f64| {
-        move |case: &Case| change(case.queue.0.median(figure), case.queue.1.median(figure))
-    };
-    criteria.extend([
-        median("GPU hours against the HPA tuned to equal attainment: −15 %", all(), ratio(gpu_hours), -GPU_HOURS_SAVED),
-        median("cloud GPU hours against it: −30 %", all(), ratio(cloud), -CLOUD_SAVED),
+        median(
+            "GPU hours against the HPA tuned to equal attainment: −15 %",
+            suite,
+            against_hpa(gpu_hours),
+            -GPU_HOURS_SAVED,
+        ),
+        median("cloud GPU hours against it: −30 %", suite, against_hpa(cloud), -CLOUD_SAVED),
         worst(
             "cost against it: on no trace more than 5 % dearer",
             suite,
             all(),
-            |case| -change(case.queue.0.median(cost), case.queue.1.median(cost)),
+            |case| -against_hpa(cost)(case, &case.queue.0),
             |saved| saved >= -DEARER,
-            |saved| percent_change(-saved),
-        ),
-        median(
-            "cloud GPU hours against the seed's recipe: −70 %",
-            all(),
-            |case| change(case.queue.0.median(cloud), case.hpa.median(cloud)),
-            -CLOUD_SAVED_FROM_SEED,
-        ),
+            |saved, _| percent_change(-saved),
+        )
+        .beside(|case| {
+            let oracle = against_hpa(cost)(case, suite.oracle(case.trace)?);
+            Some(format!("the oracle itself {} there", percent_change(oracle)))
+        }),
+        median("cloud GPU hours against the seed's recipe: −70 %", suite, cloud_against_seed, -CLOUD_SAVED_FROM_SEED)
+            .remark(remarks::where_the_recipe_keeps(suite, cloud_against_seed)),
         worst(
             "GPU hours within 20 % of the oracle on traces of days, every curve",
             suite,
-            all().filter(|case| suite.traces[case.trace].2 >= LONG_HOURS),
-            |case| -above_oracle(suite, case),
+            long(true),
+            |case| -above_oracle(case),
             |saved| saved >= -ABOVE_ORACLE.0,
-            |saved| percent_change(-saved),
-        ),
+            |saved, _| percent_change(-saved),
+        )
+        .beside(|case| remarks::above_oracle(suite, case)),
         worst(
             "GPU hours within 30 % of the oracle on hours, every curve",
             suite,
-            all().filter(|case| suite.traces[case.trace].2 < LONG_HOURS),
-            |case| -above_oracle(suite, case),
+            long(false),
+            |case| -above_oracle(case),
             |saved| saved >= -ABOVE_ORACLE.1,
-            |saved| percent_change(-saved),
-        ),
+            |saved, _| percent_change(-saved),
+        )
+        .beside(|case| remarks::above_oracle(suite, case)),
         worst(
             "direction reversals ≤ 0.5 an hour",
             suite,
             all(),
-            |case| -case.queue.0.median(|figures| figures.direction_reversals as f64 / figures.hours),
+            |case| -case.queue.0.median(reversals_an_hour),
             |reversals| reversals >= -REVERSALS,
-            |reversals| format!("{:.2} an hour", -reversals),
-        ),
+            |reversals, _| format!("{:.2} an hour", -reversals),
+        )
+        .beside(|case| Some(remarks::reversals(suite, case))),
         worst(
             "scale-downs undone within the time to ready: 0 on smooth load",
             suite,
-            all().filter(|case| suite.traces[case.trace].1),
-            |case| -case.queue.0.spread(|figures| figures.undone_scale_downs as f64).max,
+            smooth(true),
+            |case| -case.queue.0.spread(undone).max,
             |undone| undone >= 0.0,
-            |undone| format!("{:.0}", -undone),
-        ),
+            |undone, _| format!("{:.0}", -undone),
+        )
+        .beside(|case| Some(remarks::undone_by_rivals(suite, case))),
         worst(
             "the same, on bursty load (counted, no bound)",
             suite,
-            all().filter(|case| !suite.traces[case.trace].1),
-            |case| -case.queue.0.spread(|figures| figures.undone_scale_downs as f64).max,
+            smooth(false),
+            |case| -case.queue.0.spread(undone).max,
             |_| true,
-            |undone| format!("{:.0}", -undone),
-        ),
+            |undone, _| format!("{:.0}", -undone),
+        )
+        .beside(|case| Some(remarks::undone_by_rivals(suite, case))),
         worst(
             "utilization alone costs ≤ 10 % more GPU hours on curves that can be learned",
             suite,
-            all().filter(learnable),
+            learnable(),
             |case| -change(case.utilization.0.median(gpu_hours), case.queue.0.median(gpu_hours)),
             |saved| saved >= -UTILIZATION_ALONE,
-            |saved| percent_change(-saved),
-        ),
-    ]);
-    criteria
-}
-
-/// Relative change; none where there is nothing on either side, and without end where there was nothing.
-fn change(this: f64, that: f64) -> f64 {
-    if this.max(that) <= 0.0 { 0.0 } else { this / that - 1.0 }
+            |saved, _| percent_change(-saved),
+        )
+        .beside(|case| Some(remarks::beside_queue_signals(case))),
+    ];
+    judged.into_iter().map(|judged| judged.criterion).collect()
 }
 
 fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
-fn percent_change(change: f64) -> String {
-    format!("{:+.1} %", change * 100.0)
+/// `+12.3 %`; what there was nothing of before has grown without end.
+pub(super) fn percent_change(change: f64) -> String {
+    if change == f64::INFINITY { "+∞ %".to_owned() } else { format!("{:+.1} %", change * 100.0) }
 }
 
-fn oracle<'a>(suite: &'a Suite, case: &Case) -> Option<&'a Line> {
-    suite.common.iter().find(|common| common.trace == case.trace).map(|common| &common.oracle)
-}
-
-fn above_oracle(suite: &Suite, case: &Case) -> f64 {
-    oracle(suite, case).map_or(f64::NAN, |oracle| change(case.queue.0.median(gpu_hours), oracle.median(gpu_hours)))
-}
-
-/// Judged by what lies above the bound: 99 %, or a point below what the oracle attains if that is less.
+/// Judged by what lies above the share that is [`asked`] for.
 fn attains<'a>(
-    asked: &str,
+    words: &str,
     suite: &Suite,
     cases: impl Iterator<Item = &'a Case>,
     line: impl Fn(&Case) -> &Line,
-) -> Criterion {
-    let bound = |case: &Case| {
-        let reached = oracle(suite, case).map_or(1.0, |oracle| oracle.spread(attainment).min);
-        ATTAINMENT.min(reached - BELOW_ORACLE)
-    };
-    let cases: Vec<&Case> = cases.collect();
-    let margin = |case: &Case| line(case).spread(attainment).min - bound(case);
-    let mut criterion = worst(asked, suite, cases.iter().copied(), margin, |margin| margin >= 0.0, |_| String::new());
-    if let Some(case) = cases.into_iter().min_by(|a, b| margin(a).total_cmp(&margin(b))) {
-        let (attained, bound) = (line(case).spread(attainment).min, bound(case));
-        criterion.measured = format!("{} against {}{}", percent(attained), percent(bound), criterion.measured);
-    }
-    criterion
+) -> Judged<'a> {
+    let attained = |case: &Case| line(case).spread(attainment).min;
+    worst(
+        words,
+        suite,
+        cases,
+        |case| attained(case) - asked(suite, case.trace),
+        |margin| margin >= 0.0,
+        |_, case| format!("{} against {}", percent(attained(case)), percent(asked(suite, case.trace))),
+    )
+    .beside(|case| remarks::oracle_keeps(suite, case))
 }
 
 /// Judged by the case with the least value.
@@ -209,29 +265,28 @@ fn worst<'a>(
     cases: impl Iterator<Item = &'a Case>,
     value: impl Fn(&Case) -> f64,
     holds: impl Fn(f64) -> bool,
-    words: impl Fn(f64) -> String,
-) -> Criterion {
-    let worst = cases.map(|case| (value(case), case)).min_by(|a, b| a.0.total_cmp(&b.0));
-    Criterion {
+    words: impl Fn(f64, &Case) -> String,
+) -> Judged<'a> {
+    let valued: Vec<(f64, &Case)> = cases.map(|case| (value(case), case)).collect();
+    let worst = valued.iter().copied().min_by(|a, b| a.0.total_cmp(&b.0));
+    let missed = valued.iter().filter(|(value, _)| !holds(*value)).count();
+    let criterion = Criterion {
         asked: asked.to_owned(),
         measured: worst.map_or("nothing to measure it by".to_owned(), |(value, case)| {
-            format!("{} ({}, {})", words(value), suite.traces[case.trace].0, case.curve.name())
+            format!("{} ({}, {})", words(value, case), suite.traces[case.trace].0, case.curve.name())
         }),
         met: worst.map(|(value, _)| holds(value)),
-    }
+        remark: (missed > 0).then(|| format!("missed in {missed} of {} cases", valued.len())),
+    };
+    Judged { criterion, decides: worst.map(|(_, case)| case) }
 }
 
-/// Judged by the median of relative changes.
-fn median<'a>(
-    asked: &str,
-    cases: impl Iterator<Item = &'a Case>,
-    value: impl Fn(&Case) -> f64,
-    most: f64,
-) -> Criterion {
-    let values: Vec<f64> = cases.map(value).collect();
+/// Judged by the median, over all cases, of the engine's relative changes with queue signals; beside it the oracle's.
+fn median<'a>(asked: &str, suite: &'a Suite, value: impl Fn(&Case, &Line) -> f64, most: f64) -> Judged<'a> {
+    let values: Vec<f64> = suite.cases.iter().map(|case| value(case, &case.queue.0)).collect();
     let Spread { median, min, max } = Spread::of(values.iter().copied());
     let known = !values.is_empty();
-    Criterion {
+    let criterion = Criterion {
         asked: format!("{asked} in the median"),
         measured: if known {
             format!("{} ({} to {})", percent_change(median), percent_change(min), percent_change(max))
@@ -239,72 +294,11 @@ fn median<'a>(
             "nothing to measure it by".to_owned()
         },
         met: known.then_some(median <= most),
-    }
+        remark: None,
+    };
+    let oracle = remarks::oracles_median(suite, suite.cases.iter(), value);
+    Judged { criterion, decides: None }.remark(oracle.map(|oracle| format!("the oracle itself {oracle}")))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{super::Common, *};
-
-    fn line(gpu_hours: f64, cloud_gpu_hours: f64, slo_attainment: f64) -> Line {
-        let figures =
-            Figures { gpu_hours, cloud_gpu_hours, cost: gpu_hours, slo_attainment, hours: 10.0, ..Figures::default() };
-        Line { name: "", settings: String::new(), figures: vec![figures] }
-    }
-
-    fn suite(engine: &Line, alone: &Line) -> Suite {
-        let case = |curve| Case {
-            trace: 0,
-            curve,
-            hpa: line(400.0, 300.0, 0.5),
-            hpa_tuned: line(200.0, 100.0, 0.99),
-            queue: (engine.clone(), line(200.0, 100.0, 0.99)),
-            utilization: (alone.clone(), line(200.0, 100.0, 0.99)),
-        };
-        Suite {
-            traces: vec![("t".to_owned(), true, 10.0)],
-            common: vec![Common { trace: 0, lines: Vec::new(), oracle: line(131.0, 50.0, 1.0) }],
-            cases: Curve::ALL.into_iter().map(case).collect(),
-        }
-    }
-
-    fn met(suite: &Suite, asked: &str) -> (Option<bool>, String) {
-        let found = judge(suite).into_iter().find(|criterion| criterion.asked.contains(asked)).expect("a criterion");
-        (found.met, found.measured)
-    }
-
-    #[test]
-    fn each_criterion_is_met_on_its_bound_and_missed_beyond_it() {
-        let good = suite(&line(170.0, 70.0, 0.99), &line(187.0, 70.0, 0.99));
-        let bad = suite(&line(171.0, 91.0, 0.989), &line(189.0, 91.0, 0.4));
-        for asked in [
-            "within 1 point of the oracle",
-            "the same with utilization alone",
-            "within 30 % of the oracle",
-            "GPU hours against the HPA",
-            "cloud GPU hours against it",
-            "against the seed's recipe",
-            "no less than the seed's HPA",
-        ] {
-            assert_eq!(met(&good, asked).0, Some(true), "{asked}: {}", met(&good, asked).1);
-            assert_eq!(met(&bad, asked).0, Some(false), "{asked}: {}", met(&bad, asked).1);
-        }
-        assert_eq!(met(&good, "says that it cannot tell"), (Some(false), "0.0 % (t, flat)".to_owned()));
-        assert_eq!(met(&good, "on bursty load").0, None, "no bursty trace");
-        assert_eq!(met(&bad, "costs ≤ 10 %").0, Some(false));
-    }
-
-    #[test]
-    fn where_even_the_oracle_attains_less_a_point_below_it_is_enough() {
-        let mut suite = suite(&line(170.0, 70.0, 0.97), &line(170.0, 70.0, 0.97));
-        suite.common[0].oracle = line(131.0, 50.0, 0.979);
-        let (met, measured) = met(&suite, "within 1 point of the oracle");
-        assert_eq!((met, measured.as_str()), (Some(true), "97.0 % against 96.9 % (t, mono)"));
-    }
-
-    #[test]
-    fn dearer_than_the_hpa_on_any_trace_is_said() {
-        let dear = suite(&line(211.0, 70.0, 1.0), &line(211.0, 70.0, 1.0));
-        assert_eq!(met(&dear, "on no trace more than 5 %"), (Some(false), "+5.5 % (t, mono)".to_owned()));
-    }
-}
+mod tests;
