@@ -43,7 +43,7 @@ const EXAMPLES: &str = "Examples:
   tidegate replay rates.csv --sweep --headrooms 0.8,0.9,0.95 --windows 2m,10m --html front.html
   tidegate replay rates.csv --sweep --signals utilization --targets 55,65,75
   tidegate replay --suite traces/                  # all traces, against what has to be reached
-  tidegate replay --suite traces/ --json > suite.json  # the same, to keep
+  tidegate replay --suite traces/ --html suite.html --json  # the same, as a page and as JSON
   tidegate replay --print-model > model.yaml       # every number of the model; then --model
   tidegate replay --decisions recorded.jsonl       # the same decisions, bit for bit, or exit 1
 
@@ -121,8 +121,9 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Write a report to show to others: one HTML file with plots and the reason of every decision.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["suite", "decisions"])]
+    /// Write a report to show to others: one HTML file with plots and the reason of every decision; with --suite, the criteria
+    /// with what was measured beside them, and a plot of cost against requests in time for each trace and curve.
+    #[arg(long, value_name = "FILE", conflicts_with = "decisions")]
     html: Option<PathBuf>,
     /// Try many policies, show those that nothing beats in cost and requests served in time, and suggest one, ready to apply.
     #[arg(long, conflicts_with_all = ["suite", "decisions", "only"])]
@@ -130,7 +131,7 @@ pub struct Args {
     #[command(flatten)]
     grid: grid::GridArgs,
     /// Run everything over every trace in a folder and hold it against the figures that have to be reached: what is met and
-    /// missed, and beside it how far the oracle and the rivals get. Takes minutes to hours; also with --json.
+    /// missed, and beside it how far the oracle and the rivals get. Takes minutes to hours; also with --json and --html.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["trace", "decisions", "policy", "curve", "only"])]
     suite: Option<PathBuf>,
     /// Make recorded decisions again and exit 1 at the first difference.

@@ -63,9 +63,6 @@ impl Report<'_> {
     #[must_use]
     pub fn html(&self) -> String {
         let title = format!("Replay of {}", self.trace);
-        let data = serde_json::to_string(&Data::of(self)).unwrap_or_else(|_| "{}".into());
-        // Within a script element only the end tag and comments mean anything.
-        let data = data.replace('<', "\\u003c");
         let mut facts = String::new();
         for (name, value) in self.facts {
             let _ = write!(facts, "<div><dt>{}</dt><dd>{}</dd></div>", Text(name), Text(value));
@@ -77,11 +74,9 @@ impl Report<'_> {
             ("{{note}}", self.note()),
             ("{{table}}", table::html(self)),
             ("{{facts}}", facts),
-            ("{{style}}", include_str!("report/report.css").to_owned()),
-            ("{{script}}", include_str!("report/report.js").to_owned()),
-            ("{{data}}", data),
         ];
-        fill(include_str!("report/report.html"), &parts)
+        let main = fill(include_str!("report/report.html"), &parts);
+        page(&title, main, &Data::of(self), include_str!("report/report.js"))
     }
 
     /// How the table is to be read.
@@ -134,8 +129,23 @@ impl Report<'_> {
     }
 }
 
+/// A page of its own around its main element: the look, the security policy, the data that its script draws, and what all
+/// scripts use.
+pub(super) fn page(title: &str, main: String, data: &impl Serialize, script: &str) -> String {
+    let data = serde_json::to_string(data).unwrap_or_else(|_| "{}".into());
+    let parts = [
+        ("{{title}}", Text(title).to_string()),
+        ("{{main}}", main),
+        ("{{style}}", include_str!("report/report.css").to_owned()),
+        ("{{script}}", format!("{}{script}", include_str!("report/scatter.js"))),
+        // Within a script element only the end tag and comments mean anything.
+        ("{{data}}", data.replace('<', "\\u003c")),
+    ];
+    fill(include_str!("report/frame.html"), &parts)
+}
+
 /// Text for HTML, in elements and in quoted attributes.
-struct Text<'a>(&'a str);
+pub(super) struct Text<'a>(pub(super) &'a str);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,7 +161,7 @@ impl fmt::Display for Text<'_> {
 }
 
 /// Puts the parts in their places, in one pass: a part that looks like a place is left alone.
-fn fill(template: &str, parts: &[(&str, String)]) -> String {
+pub(super) fn fill(template: &str, parts: &[(&str, String)]) -> String {
     let mut page = String::new();
     let mut rest = template;
     while let Some(at) = rest.find("{{") {

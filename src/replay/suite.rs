@@ -20,9 +20,11 @@ use super::{
 mod criteria;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod page;
 mod rows;
 
 pub use criteria::{Criterion, judge};
+pub use page::html;
 pub use rows::{Row, json};
 
 /// A trace of the suite, fitted.

@@ -13,7 +13,7 @@ use super::chromium::Page;
 use crate::cluster::process::target;
 
 /// Where pages and pictures are left for people to look at.
-fn folder() -> PathBuf {
+pub fn folder() -> PathBuf {
     let folder = target().join("browser");
     fs::create_dir_all(&folder).unwrap();
     folder
@@ -97,7 +97,12 @@ fn the_report_says_what_the_json_says_shows_reasons_and_loads_nothing() {
     page.until("document.querySelector('#stage svg').viewBox.baseVal.width > 900").unwrap();
     page.picture(&folder.join("report-dark.png"), true).unwrap();
 
-    // Text can be read on what is behind it, in both schemes.
+    can_be_read(&mut page);
+    assert_eq!(page.complaints(&url).unwrap(), "");
+}
+
+/// Text can be read on what is behind it, in both schemes.
+pub fn can_be_read(page: &mut Page) {
     for scheme in ["light", "dark"] {
         let feature = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         page.call("Emulation.setEmulatedMedia", &feature).unwrap();
@@ -106,7 +111,6 @@ fn the_report_says_what_the_json_says_shows_reasons_and_loads_nothing() {
             assert!(contrast.as_f64().unwrap() >= 4.5, "{words} in {scheme}: {contrast}");
         }
     }
-    assert_eq!(page.complaints(&url).unwrap(), "");
 }
 
 /// WCAG 2's contrast ratio of each kind of text against the card that it stands on.
@@ -119,7 +123,7 @@ const CONTRAST: &str = "(() => {
   const ratio = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
   const card = getComputedStyle(document.querySelector('section')).backgroundColor;
   const found = {};
-  for (const selector of ['h2', '.note', 'td', 'td small', '.best', 'tr.short td:nth-of-type(1)', 'tr[data-policy=tidegate] b', 'button', 'dd']) {
+  for (const selector of ['h2', '.note', 'td', 'td small', '.best', 'tr.short td:nth-of-type(1)', 'tr[data-policy=tidegate] b', 'button', 'dd', 'figcaption', 'td.change', 'tr.met th', 'tr.missed th', 'tr.open th']) {
     const element = document.querySelector(selector);
     if (element) found[selector] = ratio(getComputedStyle(element).color, card);
   }

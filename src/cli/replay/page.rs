@@ -1,7 +1,7 @@
 //! What the HTML report is told.
 
 use crate::replay::{
-    Outcome, Scenario,
+    Outcome, Scenario, Slo,
     baselines::oracle::bound::Bound,
     exporter::Signals,
     fleet::{CLOUD, Fleet, ON_PREMISES},
@@ -22,12 +22,7 @@ pub(super) fn html(
     facts.extend(oracle.map(|words| ("The oracle", words.to_owned())));
     let facts: Vec<(String, String)> = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let slo = scenario.slo;
-    let bounds = format!(
-        "first token within {} s and, in the mean, {} s for each further one; asked for: {} % of the requests",
-        slo.ttft_seconds,
-        slo.tpot_seconds,
-        slo.attainment * 100.0
-    );
+    let bounds = format!("{}; asked for: {} % of the requests", bounds(slo), slo.attainment * 100.0);
     let candidates: Vec<Candidate> = sweep.map(candidates).unwrap_or_default();
     let report = Report {
         trace: &scenario.workload.trace.name,
@@ -38,6 +33,11 @@ pub(super) fn html(
         candidates: &candidates,
     };
     report.html()
+}
+
+/// The bounds on a request.
+pub(super) fn bounds(slo: Slo) -> String {
+    format!("first token within {} s and, in the mean, {} s for each further one", slo.ttft_seconds, slo.tpot_seconds)
 }
 
 /// How far the oracle's plan may be from the best, if it ran.

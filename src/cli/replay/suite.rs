@@ -1,22 +1,27 @@
 //! `--suite`: a folder of traces, measured and judged.
 
 use std::{
+    fs::OpenOptions,
     io::Write,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
 
-use super::{Args, progress::Progress, read, scenario, table, warn};
+use super::{Args, page, progress::Progress, read, scenario, table, warn, write_page};
 use crate::replay::{
     Model, Slo,
     suite::{self, Fitted},
     trace::TraceError,
 };
 
-/// Measures, judges and prints.
+/// Measures, judges and prints, and writes the page.
 pub(super) fn run(args: &Args, folder: &Path, model: &Model, slo: Slo, out: &mut impl Write) -> anyhow::Result<()> {
     let traces = fitted(args, folder, model, slo)?;
+    if let Some(file) = &args.html {
+        // Found out before the runs, which take long.
+        OpenOptions::new().append(true).create(true).open(file).with_context(|| file.display().to_string())?;
+    }
     let progress = Progress::new();
     let suite = suite::measure(&traces, args.seeds, |what| progress.done(what));
     progress.clear();
@@ -25,6 +30,9 @@ pub(super) fn run(args: &Args, folder: &Path, model: &Model, slo: Slo, out: &mut
         writeln!(out, "{}", suite::json(&suite, &criteria))?;
     } else {
         write!(out, "{}", table::suite(&suite, &criteria))?;
+    }
+    if let Some(file) = &args.html {
+        write_page(file, &suite::html(&suite, &criteria, &page::bounds(slo)))?;
     }
     Ok(())
 }

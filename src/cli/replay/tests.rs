@@ -193,3 +193,17 @@ not measured  as much  +1.0 %
 ";
     assert_eq!(verdicts, expected);
 }
+
+#[test]
+fn a_suite_goes_with_a_page_and_with_json_and_a_page_that_cannot_be_written_is_known_before_the_runs() {
+    let arguments = args("--suite traces --html /nowhere/suite.html --json");
+    assert!(arguments.json && arguments.html.is_some());
+    let folder = std::env::temp_dir().join(format!("tidegate-{}-suite", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+    std::fs::write(folder.join("t.csv"), TRACE).expect("a trace");
+    let mut printed = Vec::new();
+    let found = suite::run(&arguments, &folder, &Model::default(), Slo::default(), &mut printed);
+    assert!(format!("{:#}", found.expect_err("no such folder")).starts_with("/nowhere/suite.html: "));
+    assert!(printed.is_empty(), "what is measured is printed before the page is written");
+    std::fs::remove_dir_all(folder).expect("it is there");
+}

@@ -1,26 +1,7 @@
 
-'use strict';
-// Draws the plots from the data in the page. Nothing is loaded.
-const data = JSON.parse(document.getElementById('data').textContent);
+// The report of one trace.
 const runs = data.runs;
-const byId = (id) => document.getElementById(id);
 
-// Elements of SVG and HTML; attributes first, then children.
-function svg(name, attributes = {}, ...children) {
-  const element = document.createElementNS('http://www.w3.org/2000/svg', name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
-function html(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
-
-const percent = (share) => (share < 1 ? Math.min(99.99, Math.round(share * 1e4) / 100) : 100).toFixed(2) + ' %';
-const hours = (value) => value.toLocaleString('en-US', { maximumFractionDigits: value < 100 ? 1 : 0 });
 const count = (value, word) => value.toLocaleString('en-US') + ' ' + word + (value === 1 ? '' : 's');
 const most = (column) => column.reduce((a, b) => Math.max(a, b), 0);
 const two = (n) => String(n).padStart(2, '0');
@@ -145,74 +126,12 @@ function drawMinis() {
 
 /* Cost against missed requests. */
 function drawPareto() {
-  const host = byId('pareto'), width = host.clientWidth, height = Math.max(260, Math.min(380, width * 0.42));
-  const left = 58, right = 16, top = 22, bottom = 40;
-  const points = runs.map((run) => ({ ...run, label: run.name })).concat(data.candidates);
-  if (!points.length) return;
-  const floor = 1e-4, miss = (point) => Math.max(floor, 1 - point.attainment);
-  const low = Math.min(...points.map((point) => point.cost)), high = Math.max(...points.map((point) => point.cost));
-  // Logarithmic where the costs are far apart.
-  const far = high > 4 * low && low > 0, line = far ? Math.log10 : (value) => value;
-  const from = far ? low / 1.15 : Math.max(0, low - (high - low) * 0.08 - low * 0.02), to = far ? high * 1.35 : high + (high - low) * 0.12 + high * 0.02;
-  const worst = Math.min(1, Math.max(0.02, ...points.map(miss)) * 1.6);
-  const x = (cost) => left + (line(cost) - line(from)) / (line(to) - line(from)) * (width - left - right);
-  const y = (share) => top + (1 - (Math.log10(share) - Math.log10(floor)) / (Math.log10(worst) - Math.log10(floor))) * (height - top - bottom);
-  const picture = svg('svg', { viewBox: `0 0 ${width} ${height}`, height, role: 'img', 'aria-label': 'Cost of each contender against the share of requests out of bounds' });
-  for (const share of [1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001].filter((one) => one <= worst)) {
-    picture.append(svg('path', { class: 'grid', d: `M${left},${y(share)}H${width - right}` }),
-      svg('text', { x: left - 8, y: y(share) + 4, 'text-anchor': 'end' }, (share * 100).toLocaleString('en-US', { maximumFractionDigits: 2 }) + ' %'));
-  }
-  const raw = (to - from) / Math.max(3, width / 130), power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= raw);
-  const ticks = [];
-  if (far) {
-    for (let ten = 10 ** Math.floor(Math.log10(from)); ten <= to; ten *= 10) ticks.push(...(to > 9 * from ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 7]).map((one) => one * ten));
-  } else {
-    for (let at = Math.ceil(from / step) * step; at <= to; at += step) ticks.push(at);
-  }
-  for (const at of ticks.filter((one) => one >= from && one <= to)) {
-    picture.append(svg('path', { class: 'grid', d: `M${x(at)},${top}V${height - bottom}` }),
-      svg('text', { x: x(at), y: height - bottom + 17, 'text-anchor': 'middle' }, at.toLocaleString('en-US')));
-  }
-  picture.append(svg('text', { x: width - right, y: height - 4, 'text-anchor': 'end' }, 'cost, in GPU hours on premises →'),
-    svg('text', { x: left, y: top - 6, 'text-anchor': 'start' }, '↓ requests out of bounds'));
-  if (bound > floor && bound < worst) {
-    picture.append(svg('path', { class: 'bound', d: `M${left},${y(bound)}H${width - right}` }));
-  }
-  for (const point of data.candidates) {
-    const dot = svg('circle', { class: `try${point.front ? ' on' : ''}${point.suggested ? ' suggested' : ''}`, cx: x(point.cost), cy: y(miss(point)), r: point.suggested ? 6 : 3.5 });
-    hover(dot, point.settings, point.suggested ? 'suggested' : '', point);
-    picture.append(dot);
-  }
-  const front = data.candidates.filter((point) => point.front).sort((a, b) => a.cost - b.cost);
-  if (front.length) {
-    picture.append(svg('path', { class: 'front', d: front.map((point, i) => `${i ? `H${x(point.cost)}V${y(miss(point))}` : `M${x(point.cost)},${y(miss(point))}`}`).join('') }));
-  }
-  // Names go where neither a point nor another name is.
-  const taken = runs.map((run) => [x(run.cost) - 7, y(miss(run)) - 7, x(run.cost) + 7, y(miss(run)) + 7]);
-  const hits = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
-  for (const run of runs) {
-    const cx = x(run.cost), cy = y(miss(run)), size = run.name.length * 7 + 2;
-    const dot = svg('circle', { class: `contender${run.name === 'tidegate' ? ' ours' : ''}`, cx, cy, r: 7 });
-    hover(dot, run.name, run.settings, run);
-    picture.append(dot);
-    const places = [0, -15, 15, -28, 28, -41, 41].flatMap((dy) => [[cx + 11, cy + dy], [cx - 11 - size, cy + dy]]);
-    const box = ([left, middle]) => [left, middle - 7, left + size, middle + 7];
-    const free = ([at, middle]) => at > left && at + size < width - right && middle > top && middle < height - bottom
-      && !taken.some((other) => hits(box([at, middle]), other));
-    const place = places.find(free);
-    if (!place) continue;
-    taken.push(box(place));
-    picture.append(svg('text', { class: 'name', x: place[0], y: place[1] + 4 }, run.name));
-  }
-  host.replaceChildren(picture);
+  const words = (point) => html('span', { class: 'why' }, `${percent(point.attainment)} within the bounds, cost ${hours(point.cost)}`);
+  const named = runs.map((run) => ({ ...run, kind: run.name === 'tidegate' ? 'ours' : '', words: [html('b', {}, run.name), run.settings, words(run)] }));
+  const dots = data.candidates.map((point) => ({ ...point, words: [html('b', {}, point.settings), point.suggested ? 'suggested' : '', words(point)] }));
+  scatter(byId('pareto'), named, dots, bound);
   byId('cost-note').textContent = 'Down and to the left is better; the dashed line is the bound. Fewer than 0.01 % is drawn as 0.01 %.'
-    + (data.candidates.length ? ` Small dots are the ${data.candidates.length} settings that the sweep tried, the line those that nothing beats, the ring the one suggested.` : '');
-}
-function hover(element, name, settings, point) {
-  const words = () => [html('b', {}, name), settings, html('span', { class: 'why' }, `${percent(point.attainment)} within the bounds, cost ${hours(point.cost)}`)];
-  element.addEventListener('pointermove', (event) => tip(event.clientX, event.clientY, words()));
-  element.addEventListener('pointerleave', () => tip());
+    + (dots.length ? ` Small dots are the ${dots.length} settings that the sweep tried, the line those that nothing beats, the ring the one suggested.` : '');
 }
 
 /* The chosen contender in full. */
@@ -327,17 +246,6 @@ function point(sample, decision, place) {
   else tip(place[0], place[1], [html('b', {}, time), state, html('span', { class: 'why' }, why[0] ? html('b', {}, why[0]) : '', why[1])]);
 }
 
-function tip(left, top, children) {
-  const box = byId('tip');
-  box.hidden = !children;
-  if (!children) return;
-  box.replaceChildren(...children);
-  box.style.left = box.style.top = '0'; // its width is its own, not what was left beside its last place
-  const { width, height } = box.getBoundingClientRect();
-  box.style.left = `${Math.max(8, left + width + 26 > innerWidth ? left - width - 14 : left + 14)}px`;
-  box.style.top = `${Math.max(8, Math.min(innerHeight - height - 8, top + 14))}px`;
-}
-
 const stage = byId('stage');
 const sampleAt = (event) => {
   const share = (event.clientX - stage.getBoundingClientRect().left - margin.left) / frame.inner;
@@ -416,9 +324,4 @@ byId('out').addEventListener('click', () => scale(2));
 byId('all').addEventListener('click', () => zoom(0, Infinity));
 
 function drawAll() { drawPareto(); drawMinis(); draw(); }
-let drawnAt = 0;
-new ResizeObserver(() => {
-  const width = document.querySelector('main').clientWidth;
-  if (width !== drawnAt) { drawnAt = width; drawAll(); }
-}).observe(document.querySelector('main'));
-addEventListener('beforeprint', drawAll);
+drawnAnew(drawAll);

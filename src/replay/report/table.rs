@@ -18,10 +18,12 @@ const COLUMNS: [(&str, &str, Style); FIGURES.len()] = [
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Style {
+pub(in crate::replay) enum Style {
     Percent,
     Hours,
     Count,
+    /// So many in an hour.
+    Rate,
 }
 
 /// The table element.
@@ -58,12 +60,13 @@ pub(super) fn html(report: &Report<'_>) -> String {
     text + "</tbody></table>"
 }
 
-fn cell(text: &mut String, name: &str, spread: Spread, style: Style, seeds: usize) {
+pub(in crate::replay) fn cell(text: &mut String, name: &str, spread: Spread, style: Style, seeds: usize) {
     let Spread { median, min, max } = spread;
     let written = |value| match style {
         Style::Percent => percent(value),
         Style::Hours => grouped(value, usize::from(max < 100.0)),
         Style::Count => grouped(value, usize::from(value.fract() != 0.0)),
+        Style::Rate => grouped(value, 2),
     };
     let _ = write!(text, "<td data-figure=\"{name}\" data-value=\"{median}\">{}", written(median));
     if seeds > 1 {
@@ -81,7 +84,7 @@ pub(in crate::replay) fn percent(share: f64) -> String {
 }
 
 /// `12,345.6`.
-pub(super) fn grouped(value: f64, decimals: usize) -> String {
+pub(in crate::replay) fn grouped(value: f64, decimals: usize) -> String {
     if !value.is_finite() {
         return "unknown".into();
     }
