@@ -1,4 +1,5 @@
-//! The Dockerfile, as far as it can be checked where no image can be built: what it says must agree with the rest.
+//! The Dockerfile, as far as it can be checked without building the image, which `tests/image/run` does: what it says must
+//! agree with the rest.
 
 use super::helm::{objects, only, render};
 
