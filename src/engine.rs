@@ -59,17 +59,16 @@
 //! | the same with quantiles 0.8/0.9, a sliver of 0.5 replicas that is not worth one, and no margin | not measured | not measured | .981, 1384, 265; 0.49 |
 //!
 //! They lie on one line: fewer reversals cost GPU hours, at about 4 % from 1.0 to 0.5 an hour, whether they come from dwell,
-//! hysteresis or prediction, and a lower quantile pays for it with requests that are late. What was late in that week was so
+//! the same for every removal, or prediction, and a lower quantile pays for it with requests that are late. What was late in that week was so
 //! in some 25 of its 1,008 ten-minute windows, those of steep rises which nothing before told of; what is idle is idle in
 //! all the others. What did gain was an honest unit: not to read the law of capacity further than it was seen.
 //!
-//! What was tried for a rise is in `rise.rs`.
+//! What was tried for a rise is in `rise.rs`, and what pays for calm without GPU hours in `regain.rs`.
 //!
 //! What mattered: that the quantile counts requests, not moments; peaks as short as a scrape; demand as what comes in rather
 //! than what a full fleet can do; holding removals by the regret that history tells of. What did not: trends, seasons (the
 //! horizons are minutes), the exact quantile. The control loop on lateness itself overshoots: what it learns in one burst it
-//! pays for during the hours after. Errors by level gain where bursts are small against the base, and lose where they are all
-//! there is.
+//! pays for during the hours after. Errors by level gain where there are enough of them.
 //!
 //! # What it does not do
 //!
@@ -99,6 +98,7 @@ pub mod readiness;
 pub mod reasons;
 pub mod recommendation;
 pub mod record;
+mod regain;
 pub mod removal;
 mod rise;
 pub mod saturation;
@@ -167,20 +167,20 @@ impl Step<'_> {
         let Filtered { level, peak } = self.look(&measured, source, &pools);
         let on_its_way = self.on_its_way(measured.ready);
         self.state.rise.look(self.now, peak, &measured, on_its_way > 0);
-        let targets = self.targets(&measured, level, &pools);
+        let (targets, margins) = self.targets(&measured, level, &pools);
         let saturated = self.saturated(&measured);
-        let mut reasons = std::mem::take(&mut self.decision.reasons);
-        let mut wanted = recommendation::wanted(&pools, &targets, &mut reasons);
-        self.decision.reasons = reasons;
-        if saturated && on_its_way == 0 {
-            wanted.replicas = wanted.replicas.max(f64::from(measured.ready + 1));
-        }
+        let least = if saturated && on_its_way == 0 { f64::from(measured.ready + 1) } else { 0.0 };
+        let mut wanted = recommendation::wanted(&pools, &targets, &mut self.decision.reasons);
+        wanted.replicas = wanted.replicas.max(least);
         let missing = f64::from(measured.ready - measured.known);
         // What is missing counts as full for those who would remove (R9).
         let longest = pools.iter().map(|pool| removal::window(self.policy, pool.expected.p90)).fold(0.0, f64::max);
         self.state.wanted.push(self.now, wanted.replicas + missing, longest);
         self.decision.landing = burst::landing(&pools, self.decision.current, |pool| targets[pool]);
-        let whole = recommendation::whole(wanted.replicas).max(1);
+        if source == Source::Queue && recommendation::whole(wanted.replicas, source) > self.decision.current {
+            self.regain(&mut wanted, least, (&targets, &margins), &pools);
+        }
+        let whole = recommendation::whole(wanted.replicas, source).max(1);
         let known = measured.known == measured.ready && !saturated;
         let mut moves = self.moves(&pools, whole.max(self.policy.min), known);
         if let Some(moves) = &moves
@@ -286,13 +286,14 @@ impl Step<'_> {
         filtered
     }
 
-    fn targets(&mut self, measured: &Measured, level: f64, pools: &[PoolView]) -> Vec<f64> {
+    /// The targets of the pools, and what of each is margin.
+    fn targets(&mut self, measured: &Measured, level: f64, pools: &[PoolView]) -> (Vec<f64>, Vec<f64>) {
         let Self { observation, state, policy, now, decision } = self;
         let State { forecaster, durable, rise, .. } = &**state;
         // Utilization tells of no queue.
         let counted = measured.source == Some(Source::Queue);
         let outlook = counted.then(|| Outlook::of(observation, pools, measured, decision.current, *now));
-        let mut targets = Vec::with_capacity(pools.len());
+        let (mut targets, mut margins) = (Vec::with_capacity(pools.len()), Vec::with_capacity(pools.len()));
         for (index, (pool, ahead)) in pools.iter().zip(ahead(pools, policy)).enumerate() {
             let expected = forecaster.expect(index, *now, level, ahead, &durable.season);
             let demand = expected.value.max(rise.certain());
@@ -304,8 +305,33 @@ impl Step<'_> {
                 decision.reasons.push(Reason::Forecast { pool: index, horizon_seconds, replicas: value, margin });
             }
             targets.push(target);
+            margins.push(expected.margin);
         }
-        targets
+        (targets, margins)
+    }
+
+    /// Soon after a removal the margins count less towards more replicas.
+    fn regain(
+        &mut self,
+        wanted: &mut recommendation::Wanted,
+        least: f64,
+        (targets, margins): (&[f64], &[f64]),
+        pools: &[PoolView],
+    ) {
+        let Some(since_seconds) = self.state.durable.last_down.map(|last| self.now - last) else { return };
+        let discount = regain::discount(since_seconds);
+        if discount <= 0.0 {
+            return;
+        }
+        let without: Vec<f64> =
+            targets.iter().zip(margins).map(|(target, margin)| target - discount * margin).collect();
+        let mut fewer = recommendation::wanted(pools, &without, &mut Vec::new());
+        fewer.replicas = fewer.replicas.max(least).max(f64::from(self.decision.current));
+        let [asked, whole] = [&fewer, &*wanted].map(|wanted| recommendation::whole(wanted.replicas, Source::Queue));
+        if asked < whole {
+            self.decision.reasons.push(Reason::HeadroomAlone { wanted: whole, since_seconds });
+        }
+        *wanted = fewer;
     }
 
     fn saturated(&mut self, measured: &Measured) -> bool {
@@ -366,7 +392,8 @@ impl Step<'_> {
         let mut next = whole;
         if wanted.beyond {
             let fit = pools.iter().fold(0_u32, |sum, pool| sum.saturating_add(pool.capacity));
-            let reason = Reason::PoolsFull { wanted: recommendation::whole(targets[0]), fit };
+            let wanted = self.decision.source.map_or(whole, |source| recommendation::whole(targets[0], source));
+            let reason = Reason::PoolsFull { wanted, fit };
             self.decision.flags.limited = Some(reason.to_string().into());
             self.decision.reasons.push(reason);
         }
@@ -430,7 +457,8 @@ impl Step<'_> {
         // One without a pool yet was asked for in the last that is in use.
         let last = pools.iter().rposition(|pool| pool.pods > 0).unwrap_or(0);
         let window = removal::window(self.policy, pools[going.unwrap_or(last).min(pools.len() - 1)].expected.p90);
-        let regret = self.state.forecaster.stay(pools.len() + usize::from(going.unwrap_or(last) > 0), level);
+        let beyond = usize::from(going.unwrap_or(last) > 0);
+        let regret = self.state.forecaster.stay(pools.len() + beyond, level, removal::REGRET_QUANTILES[beyond]);
         let Durable { last_up, last_down, .. } = self.state.durable;
         let last_down = last_down.filter(|_| !self.is_under_way(Direction::Down));
         let case = removal::Case {

@@ -40,6 +40,7 @@ const fn word(reason: &Reason) -> &'static str {
         Reason::Window { .. } => "Window",
         Reason::NMinusOne { .. } => "NMinusOne",
         Reason::DeadBand { .. } => "DeadBand",
+        Reason::HeadroomAlone { .. } => "HeadroomAlone",
         Reason::Step { .. } => "Step",
         Reason::Min { .. } => "Min",
         Reason::Max { .. } => "Max",

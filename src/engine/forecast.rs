@@ -3,10 +3,10 @@
 //! Four experts forecast for each horizon: *level* (it stays), *trend* (Holt's linear smoothing, 1957), *season* (it changes
 //! as it did on other days), *return* (the greatest demand within the horizon as a linear function of the level, by least
 //! squares: after a burst comes less than a burst more). None may forecast less than the level: a forecast raises what is
-//! wanted, it never removes a replica. Each keeps the errors that it would have made: the greatest demand within the horizon less the forecast made at
-//! its beginning. The margin is a quantile of these errors, the same for each expert, so that they cover the same share; the
-//! one with the lowest forecast plus margin is listened to, which is how trend and season prove themselves on the same
-//! history or are silent.
+//! wanted, it never removes a replica. Each keeps the errors that it would have made: the greatest demand within the horizon
+//! less the forecast made at its beginning. The margin is a quantile of these errors, the same for each expert, so that they
+//! cover the same share; the one with the lowest forecast plus margin is listened to, which is how trend and season prove themselves on the same
+//! history or are silent. For *level* it is the errors made at about the level of now, as soon as there are enough of them.
 //!
 //! The quantile is **weighted by demand**: what an objective counts is requests, and in a service that is idle two thirds of
 //! the time most requests come in the bursts that two thirds of the moments know nothing of. Errors are distribution-free
@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{filter::Filtered, season::Season};
 use crate::signal::WeightedQuantiles;
+
+mod near;
+
+use near::Near;
 
 /// Seconds between two points of the history.
 const POINT_SECONDS: f64 = 15.0;
@@ -97,6 +101,8 @@ struct Horizon {
     margins: [f64; EXPERTS],
     /// Decayed sums for *return*: weight, level, greatest, level², level · greatest.
     sums: [f64; 5],
+    /// The errors of *level* once more, with what it was.
+    near: Near,
 }
 
 impl Forecaster {
@@ -145,6 +151,7 @@ impl Forecaster {
                 horizon.margins[expert] = horizon.errors[expert].at(*quantile).unwrap_or(0.0).max(0.0);
             }
             let level = made.level;
+            horizon.near.push(greatest - level, greatest.max(LEAST_WEIGHT), level, ERRORS);
             for (sum, value) in horizon.sums.iter_mut().zip([1.0, level, greatest, level * level, level * greatest]) {
                 *sum = *sum * RETURN_KEEP + value;
             }
@@ -154,7 +161,7 @@ impl Forecaster {
     /// What is expected at horizon number `index`, from a level of now.
     #[must_use]
     pub fn expect(&self, index: usize, now: f64, level: f64, ahead: Ahead, season: &Season) -> Expectation {
-        let mut best = self.stay(index, level);
+        let mut best = self.stay(index, level, ahead.quantile);
         let Some(last) = self.points.back() else { return best };
         let point = Point { at: now, level, ..*last };
         let Some(horizon) = self.horizons.get(index) else { return best };
@@ -172,13 +179,20 @@ impl Forecaster {
         best
     }
 
-    /// The expectation that nothing changes, with its margin.
+    /// The expectation that nothing changes, with the margin that covers this quantile of its errors.
     #[must_use]
-    pub fn stay(&self, index: usize, level: f64) -> Expectation {
-        let (count, learned) =
-            self.horizons.get(index).map_or((0, 0.0), |horizon| (horizon.errors[0].len(), horizon.margins[0]));
-        let share = (count as f64 / PRIOR_ERRORS).min(1.0);
-        Expectation { value: level, margin: share * learned + (1.0 - share) * PRIOR_MARGIN * level }
+    pub fn stay(&self, index: usize, level: f64, quantile: f64) -> Expectation {
+        let prior = PRIOR_MARGIN * level;
+        let margin = self.horizons.get(index).map_or(prior, |horizon| {
+            horizon.near.at(level, quantile).map_or_else(
+                || {
+                    let share = (horizon.errors[0].len() as f64 / PRIOR_ERRORS).min(1.0);
+                    share * horizon.margins[0] + (1.0 - share) * prior
+                },
+                |margin| margin.max(0.0),
+            )
+        });
+        Expectation { value: level, margin }
     }
 }
 
@@ -269,11 +283,11 @@ mod tests {
     #[test]
     fn in_the_middle_of_a_burst_no_second_one_is_expected_on_top() {
         // Bursts of 10, two minutes long, every 16 minutes; this one has just begun.
-        let bursts = fed((0..1_926).map(|i| if i % 64 < 8 { 10.0 } else { 0.0 }));
+        let bursts = fed((0..1_286).map(|i| if i % 64 < 8 { 10.0 } else { 0.0 }));
         assert_eq!(bursts.2, 10.0);
         let Expectation { value, margin } = expected(&bursts);
         // By the level alone it would be 10 and the 10 that a burst adds.
-        assert_eq!(bursts.0.stay(0, bursts.2), Expectation { value: 10.0, margin: 10.0 });
+        assert_eq!(bursts.0.stay(0, bursts.2, 0.9), Expectation { value: 10.0, margin: 10.0 });
         assert!(value + margin < 17.5, "{value} + {margin}");
     }
 

@@ -134,10 +134,9 @@ pub struct Down {
 }
 
 impl Down {
-    /// Who is needed again within a quarter of an hour, twice this, was not worth removing: a model load, a cold cache, and
-    /// one reversal more for those who watch. Two thirds of it save 2 % of GPU hours and reverse a third more often on a
-    /// week of real load; twice of it costs 4 % and reverses a seventh less often.
-    pub const SHORTEST_WINDOW: f64 = 450.0;
+    /// Who is needed again within a quarter of an hour, about twice this, was not worth removing: a model load, a cold cache,
+    /// and one reversal more for those who watch. What more and less of it cost is in `regain.rs`.
+    pub const SHORTEST_WINDOW: f64 = 500.0;
 }
 
 /// Reserve against what the forecast does not know, as the quantile of its own error that is covered.

@@ -121,6 +121,13 @@ pub enum Reason {
         /// Replicas there are.
         replicas: u32,
     },
+    /// It is only the margin for the forecast's error that asks for more, soon after a removal: not for that.
+    HeadroomAlone {
+        /// Replicas that would be wanted with it.
+        wanted: u32,
+        /// Seconds since the removal.
+        since_seconds: f64,
+    },
     /// At most so many at once.
     Step {
         /// Which direction.
@@ -229,6 +236,9 @@ impl fmt::Display for Reason {
             }
             Self::DeadBand { wanted, replicas } => {
                 write!(f, "{wanted:.2} is too little above {replicas} to add one")
+            }
+            Self::HeadroomAlone { wanted, since_seconds } => {
+                write!(f, "only headroom asks for {wanted}, {since_seconds:.0} s after one was let go")
             }
             Self::Step { direction, limit } => write!(f, "at most {limit} {direction} at once"),
             Self::Min { min } => write!(f, "min is {min}"),

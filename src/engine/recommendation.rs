@@ -8,10 +8,12 @@
 //! only if `T_i > C_{i-1}`: what is expected when a replica could serve there is still more than cheaper pools can serve
 //! (R20).
 
-use super::{burst::PoolView, forecast::Expectation, policy::Policy, reasons::Reason};
+use super::{burst::PoolView, decision::Source, forecast::Expectation, policy::Policy, reasons::Reason};
 
-/// A sliver of a replica that is not worth one: less than the noise of a filtered demand.
-pub const SLIVER: f64 = 0.1;
+/// A sliver of a replica that is not worth one: less than the noise of a filtered demand, and less than a queue is felt by.
+const SLIVER: f64 = 0.2;
+/// The same where no queue is seen that would tell of a missing sliver.
+const UNSEEN_SLIVER: f64 = 0.1;
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,8 +55,12 @@ pub(super) fn wanted(pools: &[PoolView], targets: &[f64], reasons: &mut Vec<Reas
     Wanted { replicas, beyond: true }
 }
 
-/// Whole replicas for a wanted number of replica equivalents.
+/// Whole replicas for a wanted number of replica equivalents, told by `source`.
 #[must_use]
-pub fn whole(wanted: f64) -> u32 {
-    (wanted - SLIVER).ceil().max(0.0) as u32
+pub fn whole(wanted: f64, source: Source) -> u32 {
+    let sliver = match source {
+        Source::Queue => SLIVER,
+        Source::Utilization => UNSEEN_SLIVER,
+    };
+    (wanted - sliver).ceil().max(0.0) as u32
 }

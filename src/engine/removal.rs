@@ -101,7 +101,7 @@ pub(super) fn judge(case: &Case, policy: &Policy, reasons: &mut Vec<Reason>) -> 
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::decision::Source, *};
 
     fn case() -> Case {
         Case {
@@ -144,9 +144,9 @@ mod tests {
 
     #[test]
     fn one_and_two_do_not_chase_each_other() {
-        // Two are asked for above 1.1; back to one only below 0.95.
-        assert_eq!(super::super::recommendation::whole(1.1), 1);
-        assert_eq!(super::super::recommendation::whole(1.11), 2);
+        // Two are asked for above 1.2; back to one only below 0.95.
+        assert_eq!(super::super::recommendation::whole(1.2, Source::Queue), 1);
+        assert_eq!(super::super::recommendation::whole(1.21, Source::Queue), 2);
         let two = |peak| judged(&Case { current: 2, wanted: 1, peak, regret: peak, ..case() }).0;
         assert_eq!((two(0.96), two(0.95)), (2, 1));
     }
@@ -159,7 +159,7 @@ mod tests {
             let mut policy = Policy { max: 100, ..Policy::default() };
             policy.behavior.down.step = step;
             let peak = wanted + more;
-            let case = Case { current, wanted: super::super::recommendation::whole(wanted), peak, regret, ..case() };
+            let case = Case { current, wanted: super::super::recommendation::whole(wanted, Source::Queue), peak, regret, ..case() };
             let remaining = judge(&case, &policy, &mut Vec::new());
             prop_assert!(remaining <= current && remaining + step >= current);
             if remaining < current {
