@@ -6,7 +6,8 @@
 //! otherwise collapse before anything was learned. Whoever begins too low has too many replicas, and finds out: with each
 //! replica added or removed near the learned reading, after which utilization moved no more than load explains, the reading
 //! is raised a little, up to the policy's target, as long as utilization was found to tell load at all. Beyond the target it
-//! goes only by what was read.
+//! goes only by what was read. A change that did not move utilization lowers it: the replicas were full before and after. And
+//! what was raised beyond what was read is doubted within hours.
 //!
 //! Replicas that all stay at the reading of a full one serve what they can, and what they cannot serve is not seen: demand is
 //! censored. After [`PINNED`] seconds it is taken to be a little more than they can do, again and again, until they are
@@ -27,9 +28,14 @@ const HOLD: f64 = 30.0;
 /// Time in which the reading follows one that is higher, and in which it is forgotten, seconds: minutes, and two weeks.
 const FOLLOWING: f64 = 15.0;
 const FORGETTING: f64 = 14.0 * 86_400.0;
+/// Time in which it comes back to what was sustained where it was raised beyond that, seconds: supposed too high, it would take
+/// full replicas for such that have room, and nothing would change any more that could teach it better.
+const DOUBTING: f64 = 8.0 * 3_600.0;
 /// At least this share of the reading is near it; so much it is raised by a change of the replicas there.
 pub(super) const NEAR: f64 = 0.8;
 const RAISED: f64 = 1.05;
+/// So much it is lowered where such a change moved nothing: less, because demand that moves by itself looks like it, too.
+const LOWERED: f64 = 1.025;
 /// Replicas that read this share of a full one's for so many seconds are full.
 const AS_GOOD_AS_FULL: f64 = 0.95;
 const PINNED: f64 = 45.0;
@@ -47,6 +53,8 @@ const LEAST_SHARE: f64 = 0.2;
 pub struct Full {
     /// Percent; nothing before anything was read.
     reading: Option<f64>,
+    /// The part of it that was read.
+    sustained: Option<f64>,
     mean: Mean,
     squares: Mean,
     /// Time of the last look, and how long it has looked in all, seconds.
@@ -97,10 +105,20 @@ impl Full {
         let sure = mean - STANDARD_ERRORS * error;
         let least = LEAST.max(LEAST_SHARE * target);
         let reading = self.reading.get_or_insert(mean.clamp(least, target.max(least)));
-        let time = if sure > *reading { FOLLOWING } else { FORGETTING };
+        let sustained = self.sustained.get_or_insert(*reading);
+        let passed = passed.min(HOLD);
+        let follow = |value: &mut f64, to: f64, time: f64| *value += (to - *value) * (passed / time).min(1.0);
         // An idle service forgets nothing: it says nothing of a full one.
-        if sure > *reading || mean > NEAR / 2.0 * *reading {
-            *reading += (sure.max(least) - *reading) * (passed.min(HOLD) / time).min(1.0);
+        let busy = mean > NEAR / 2.0 * *reading;
+        for value in [&mut *sustained, &mut *reading] {
+            if sure > *value {
+                follow(value, sure, FOLLOWING);
+            } else if busy {
+                follow(value, sure.max(least), FORGETTING);
+            }
+        }
+        if busy && *sustained < *reading {
+            follow(reading, *sustained, DOUBTING);
         }
         if mean >= AS_GOOD_AS_FULL * *reading {
             self.since.get_or_insert(now);
@@ -115,6 +133,13 @@ impl Full {
             && *reading < target
         {
             *reading = (*reading * RAISED).min(target);
+        }
+    }
+
+    /// The replicas were changed near the reading, and utilization stayed where it was: they were full.
+    pub(super) fn lower(&mut self, target: f64) {
+        if let Some(reading) = &mut self.reading {
+            *reading = (*reading / LOWERED).max(LEAST_SHARE * target);
         }
     }
 
@@ -166,6 +191,30 @@ mod tests {
         assert!((reading(&full) - 50.0).abs() < 0.1, "{}", reading(&full));
         read(&mut full, 120, 8, 80.0, 5.0);
         assert!((reading(&full) - 77.5).abs() < 0.5, "{}", reading(&full));
+    }
+
+    #[test]
+    fn what_was_raised_beyond_what_was_read_is_doubted_within_hours_and_what_was_read_is_not() {
+        let mut full = Full::default();
+        read(&mut full, 600, 4, 40.0, 0.0);
+        for _ in 0..8 {
+            full.raise(TARGET);
+        }
+        assert!(reading(&full) > 55.0, "{full:?}");
+        read(&mut full, 86_400, 4, 38.0, 0.0);
+        assert!((38.0..42.0).contains(&reading(&full)), "{full:?}");
+    }
+
+    #[test]
+    fn changes_that_moved_nothing_lower_it_by_half_of_what_others_raise() {
+        let mut full = Full::default();
+        read(&mut full, 600, 4, 40.0, 0.0);
+        full.raise(TARGET);
+        full.lower(TARGET);
+        full.lower(TARGET);
+        assert!((reading(&full) - 40.0).abs() < 0.1, "{full:?}");
+        (0..100).for_each(|_| full.lower(TARGET));
+        assert!((reading(&full) - LEAST_SHARE * TARGET).abs() < 1e-9, "{full:?}");
     }
 
     #[test]
