@@ -236,6 +236,28 @@ fn a_move_is_advised_until_somebody_makes_it_and_its_cooldown_begins_then() {
 }
 
 #[test]
+fn what_was_let_go_is_asked_back_for_demand_and_not_for_headroom() {
+    // Nearly full, with a margin for what is not known yet of its forecasts; so many seconds after a removal.
+    let asked = |since: Option<f64>, waiting: f64| {
+        let mut scene = roomy(4);
+        scene.state.durable.last_down = since.map(|since| demand::seconds(scene.now) - since);
+        let decisions: Vec<Decision> = (0..12)
+            .map(|_| {
+                scene.work(60.0, waiting);
+                scene.decide()
+            })
+            .collect();
+        decisions.into_iter().max_by_key(|decision| decision.desired).unwrap()
+    };
+    assert_eq!(asked(None, 0.0).desired, 5);
+    assert_eq!(asked(Some(1_800.0), 0.0).desired, 5);
+    let held = asked(Some(60.0), 0.0);
+    assert_eq!(held.desired, 4);
+    assert!(held.sentence().contains("only headroom asks for 5, "), "{}", held.sentence());
+    assert!(asked(Some(60.0), 60.0).desired > 4, "what waits is no headroom");
+}
+
+#[test]
 fn pods_that_are_not_ready_are_neither_idle_nor_busy() {
     let mut scene = roomy(4);
     let before = scene.settle(30, 20.0, 0.0).demand.unwrap();
