@@ -1,8 +1,9 @@
 //! The admission webhook (`admission.k8s.io/v1`) that lets new pods prefer their service's pools in order.
 //!
-//! It only ever adds a preference, and a requirement to stay out of a pool that is at its maximum; and answers "allowed" whatever happens: a pod that cannot be read, a service without
-//! order, a cluster that is not known yet. Registered with `failurePolicy: Ignore` and for namespaces that opt in by
-//! label, so that a Tidegate that is down never keeps a pod from being made.
+//! It only ever adds a preference, and a requirement to stay out of a pool that is at its maximum; and answers "allowed"
+//! whatever happens: a pod that cannot be read, a service without order, a cluster that is not known yet. Registered with
+//! `failurePolicy: Ignore` and for namespaces that opt in by label, so that a Tidegate that is down never keeps a pod from
+//! being made.
 
 use std::sync::{Arc, OnceLock};
 

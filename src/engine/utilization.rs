@@ -33,10 +33,10 @@
 //!
 //! Looking for a higher reading than was ever sustained saves GPU hours until it is believed to be above what replicas can
 //! read: then full ones look as if there were room, and as nothing changes any more, nothing teaches it better. So what was
-//! raised beyond what was sustained is doubted within hours, and lowered by changes that moved nothing. A
-//! service of 7.5 replicas that are full at 25 %, with noise of a fifth of that, came to stand at 1 to 6 replicas in 24 hours,
-//! depending on the removal window, from 5 to 15 min. With the parameters of today, and a window of 700 s, two weeks of
-//! servegen, one seed, and where that service came to stand:
+//! raised beyond what was sustained is doubted within hours, and lowered by changes that moved nothing. A service of 7.5
+//! replicas that are full at 25 %, with noise of a fifth of that, came to stand at 1 to 6 replicas in 24 hours, depending on
+//! the removal window, from 5 to 15 min. With the other parameters of today, but a window of 700 s and a quantile of 0.93: two
+//! weeks of servegen, one seed, and where that service came to stand:
 //!
 //! | | servegen lin | servegen mono | noisy service |
 //! |---|---|---|---|
@@ -47,9 +47,9 @@
 //! | a day, above 0, by half as much | .982, 2403 | .995, 2804 | 3 to 8 |
 //! | 6 h / **8 h**, above 0, by half as much | .983, 2650 / **.983, 2458** | .993, 2795 / **.996, 2880** | 6 to 8 |
 //!
-//! Week 1 of the same service never fills its replicas, so that their
-//! reading is not found: 1998 on `mono` against 1641 with queue signals. With twice the noise (10 points) it costs more,
-//! and attains no less: servegen mono .998, 1721. Nothing here is fitted to a curve, but all of it was tuned on these four.
+//! Week 1 of the same service never fills its replicas, so that their reading is not found: 1998 on `mono` against 1641 with
+//! queue signals. With twice the noise (10 points) it costs more, and attains no less: servegen mono .998, 1721. Nothing here
+//! is fitted to a curve, but all of it was tuned on these four.
 
 use std::sync::Arc;
 
