@@ -96,13 +96,14 @@ pub struct Forecaster {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Horizon {
-    errors: [WeightedQuantiles; EXPERTS],
-    /// The errors' quantiles, as of the last judgement.
-    margins: [f64; EXPERTS],
+    /// The errors of *level*.
+    level: Near,
+    /// Those of the experts after it.
+    errors: [WeightedQuantiles; EXPERTS - 1],
+    /// Their quantiles, as of the last judgement.
+    margins: [f64; EXPERTS - 1],
     /// Decayed sums for *return*: weight, level, greatest, level², level · greatest.
     sums: [f64; 5],
-    /// The errors of *level* once more, with what it was.
-    near: Near,
 }
 
 impl Forecaster {
@@ -144,14 +145,14 @@ impl Forecaster {
                 continue;
             }
             let greatest = self.points.range(after..).map(|point| point.peak).fold(0.0, f64::max);
-            for expert in 0..EXPERTS.min(*experts) {
+            let (level, weight) = (made.level, greatest.max(LEAST_WEIGHT));
+            horizon.level.push(greatest - level, weight, level, ERRORS);
+            for expert in 1..EXPERTS.min(*experts) {
                 if let Some(forecast) = horizon.forecast(expert, made, seconds, season) {
-                    horizon.errors[expert].push(greatest - forecast, greatest.max(LEAST_WEIGHT), ERRORS);
+                    horizon.errors[expert - 1].push(greatest - forecast, weight, ERRORS);
                 }
-                horizon.margins[expert] = horizon.errors[expert].at(*quantile).unwrap_or(0.0).max(0.0);
+                horizon.margins[expert - 1] = horizon.errors[expert - 1].at(*quantile).unwrap_or(0.0).max(0.0);
             }
-            let level = made.level;
-            horizon.near.push(greatest - level, greatest.max(LEAST_WEIGHT), level, ERRORS);
             for (sum, value) in horizon.sums.iter_mut().zip([1.0, level, greatest, level * level, level * greatest]) {
                 *sum = *sum * RETURN_KEEP + value;
             }
@@ -167,11 +168,11 @@ impl Forecaster {
         let Some(horizon) = self.horizons.get(index) else { return best };
         let seconds = ahead.seconds.min(LONGEST);
         for expert in 1..EXPERTS.min(ahead.experts) {
-            if (horizon.errors[expert].len() as f64) < PRIOR_ERRORS {
+            if (horizon.errors[expert - 1].len() as f64) < PRIOR_ERRORS {
                 continue;
             }
             let Some(value) = horizon.forecast(expert, &point, seconds, season) else { continue };
-            let margin = horizon.margins[expert];
+            let margin = horizon.margins[expert - 1];
             if value + margin < best.value + best.margin - WORTH * level {
                 best = Expectation { value, margin };
             }
@@ -182,16 +183,11 @@ impl Forecaster {
     /// The expectation that nothing changes, with the margin that covers this quantile of its errors.
     #[must_use]
     pub fn stay(&self, index: usize, level: f64, quantile: f64) -> Expectation {
-        let prior = PRIOR_MARGIN * level;
-        let margin = self.horizons.get(index).map_or(prior, |horizon| {
-            horizon.near.at(level, quantile).map_or_else(
-                || {
-                    let share = (horizon.errors[0].len() as f64 / PRIOR_ERRORS).min(1.0);
-                    share * horizon.margins[0] + (1.0 - share) * prior
-                },
-                |margin| margin.max(0.0),
-            )
+        let (count, learned) = self.horizons.get(index).map_or((0, 0.0), |horizon| {
+            (horizon.level.len(), horizon.level.at(level, quantile).unwrap_or(0.0).max(0.0))
         });
+        let share = (count as f64 / PRIOR_ERRORS).min(1.0);
+        let margin = share * learned + (1.0 - share) * PRIOR_MARGIN * level;
         Expectation { value: level, margin }
     }
 }
@@ -273,8 +269,8 @@ mod tests {
             horizon.forecast(1, &Point { level: rise.2, ..*rise.0.points.back().unwrap() }, 300.0, &Season::default());
         assert!(
             (value.unwrap() - truth).abs() < 0.1
-                && horizon.margins[0] > 0.9
-                && horizon.errors[1].at(0.5).unwrap() < 0.1
+                && horizon.level.at(rise.2, 0.9).unwrap() > 0.9
+                && horizon.errors[0].at(0.5).unwrap() < 0.1
         );
         let Expectation { value, margin } = expected(&rise);
         assert!(value + margin < truth + 0.3, "{value} + {margin}, truth {truth}");

@@ -1,4 +1,5 @@
-//! Errors made at about the level of now (conformal prediction by categories; Vovk, Gammerman & Shafer 2005, 4.5).
+//! The errors of *level*, above all those made at about the level of now (conformal prediction by categories; Vovk, Gammerman
+//! & Shafer 2005, 4.5).
 //!
 //! What a quiet night taught of rises says little about the noise of a busy noon, and the other way round.
 
@@ -56,9 +57,12 @@ impl Entry {
 }
 
 impl Near {
-    /// Adds an error, and forgets the oldest beyond `most`.
+    /// Adds an error, and forgets the oldest beyond `most`. What is not finite is none.
     pub(super) fn push(&mut self, error: f64, weight: f64, level: f64, most: usize) {
         let entry = Entry { error: error as f32, weight: weight as f32, level: level as f32 };
+        if ![entry.error, entry.weight, entry.level].iter().all(|value| value.is_finite()) {
+            return;
+        }
         let place = |sorted: &[Entry], entry: &Entry| sorted.partition_point(|kept| kept.order(entry).is_lt());
         while self.ring.len() >= most.max(1) {
             let Some(oldest) = self.ring.pop_front() else { break };
@@ -68,21 +72,30 @@ impl Near {
         self.sorted.insert(place(&self.sorted, &entry), entry);
     }
 
-    /// The quantile, 0..1, of the errors made at about this level; `None` if there are too few.
+    /// How many errors there are.
+    pub(super) fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// The quantile, 0..1, of the errors made at about this level; of all if there are too few, and `None` of nothing.
     pub(super) fn at(&self, level: f64, quantile: f64) -> Option<f64> {
         let level = level as f32;
-        let near = || self.sorted.iter().rev().filter(|entry| entry.is_near(level));
-        let (count, total) =
-            near().fold((0_usize, 0.0), |(count, total), entry| (count + 1, total + f64::from(entry.weight)));
-        if count < LEAST {
-            return None;
+        let near = self.sorted.iter().filter(|entry| entry.is_near(level)).count();
+        if near < LEAST {
+            return self.quantile(quantile, |_| true);
         }
+        self.quantile(quantile, |entry| entry.is_near(level))
+    }
+
+    fn quantile(&self, quantile: f64, counts: impl Fn(&Entry) -> bool) -> Option<f64> {
+        let counting = || self.sorted.iter().filter(|entry| counts(entry));
+        let total: f64 = counting().map(|entry| f64::from(entry.weight)).sum();
         let mut above = total * (1.0 - quantile);
-        let reached = near().find(|entry| {
+        let reached = counting().rev().find(|entry| {
             above -= f64::from(entry.weight);
             above < 0.0
         });
-        reached.or(near().next_back()).map(|entry| f64::from(entry.error))
+        reached.or(counting().next()).map(|entry| f64::from(entry.error))
     }
 }
 
@@ -105,18 +118,20 @@ mod tests {
         let nights = (0..100).map(|i| (f64::from(i % 2), 1.0, 2.0));
         let noons = (0..100).map(|i| (f64::from(i % 10), 1.0, 10.0));
         let near = fed(nights.chain(noons), 200);
-        for (level, expected) in
-            [(2.0, Some(1.0)), (2.4, Some(1.0)), (1.65, Some(1.0)), (9.0, Some(9.0)), (5.0, None), (13.0, None)]
-        {
-            assert_eq!(near.at(level, 0.95), expected, "at {level}");
+        for (level, expected) in [(2.0, 1.0), (2.4, 1.0), (1.65, 1.0), (9.0, 9.0), (5.0, 8.0), (13.0, 8.0)] {
+            assert_eq!(near.at(level, 0.95), Some(expected), "at {level}");
         }
     }
 
     #[test]
-    fn of_too_few_no_quantile_is_told() {
-        assert_eq!(fed((0..59).map(|_| (1.0, 1.0, 3.0)), 200).at(3.0, 0.5), None);
-        assert_eq!(fed((0..60).map(|_| (1.0, 1.0, 3.0)), 200).at(3.0, 0.5), Some(1.0));
-        assert_eq!(fed((0..90).map(|_| (1.0, 1.0, 3.0)), 50).at(3.0, 0.5), None, "the oldest are forgotten");
+    fn of_too_few_all_count_and_of_nothing_there_is_no_quantile() {
+        let far = || (0..60).map(|_| (5.0, 1.0, 30.0));
+        let fed = |here: u32, most| fed(far().chain((0..here).map(|_| (1.0, 1.0, 3.0))), most).at(3.0, 0.9);
+        assert_eq!((fed(59, 200), fed(60, 200)), (Some(5.0), Some(1.0)));
+        assert_eq!(fed(60, 80), Some(1.0), "the oldest are forgotten");
+        let mut nothing = Near::default();
+        nothing.push(f64::NAN, 1.0, 3.0, 200);
+        assert_eq!(nothing.at(3.0, 0.5), None);
     }
 
     proptest! {
@@ -129,12 +144,11 @@ mod tests {
             let entries: Vec<_> = entries.collect();
             let near: Vec<_> =
                 entries.iter().filter(|(_, _, at)| *at <= level * 1.25 && at * 1.25 >= level).copied().collect();
-            let mut all = crate::signal::WeightedQuantiles::default();
-            for (error, weight, _) in &near {
-                all.push(*error, *weight, 200);
+            let mut counting = crate::signal::WeightedQuantiles::default();
+            for (error, weight, _) in if near.len() >= LEAST { &near } else { &entries } {
+                counting.push(*error, *weight, 200);
             }
-            let expected = all.at(quantile).filter(|_| near.len() >= LEAST);
-            prop_assert_eq!(fed(entries, 200).at(level, quantile), expected);
+            prop_assert_eq!(fed(entries, 200).at(level, quantile), counting.at(quantile));
         }
 
         #[test]
