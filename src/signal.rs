@@ -14,6 +14,7 @@ pub mod mean;
 mod observe;
 pub mod quantile;
 mod room;
+pub mod sorted;
 pub mod weighted;
 
 pub use maximum::Maximum;

@@ -101,7 +101,10 @@ pub(super) fn judge(case: &Case, policy: &Policy, reasons: &mut Vec<Reason>) -> 
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::decision::Source, *};
+    use super::{
+        super::{decision::Source, recommendation},
+        *,
+    };
 
     fn case() -> Case {
         Case {
@@ -145,8 +148,8 @@ mod tests {
     #[test]
     fn one_and_two_do_not_chase_each_other() {
         // Two are asked for above 1.2; back to one only below 0.95.
-        assert_eq!(super::super::recommendation::whole(1.2, Source::Queue), 1);
-        assert_eq!(super::super::recommendation::whole(1.21, Source::Queue), 2);
+        assert_eq!(recommendation::whole(1.2, Source::Queue), 1);
+        assert_eq!(recommendation::whole(1.21, Source::Queue), 2);
         let two = |peak| judged(&Case { current: 2, wanted: 1, peak, regret: peak, ..case() }).0;
         assert_eq!((two(0.96), two(0.95)), (2, 1));
     }
@@ -159,7 +162,8 @@ mod tests {
             let mut policy = Policy { max: 100, ..Policy::default() };
             policy.behavior.down.step = step;
             let peak = wanted + more;
-            let case = Case { current, wanted: super::super::recommendation::whole(wanted, Source::Queue), peak, regret, ..case() };
+            let wanted = recommendation::whole(wanted, Source::Queue);
+            let case = Case { current, wanted, peak, regret, ..case() };
             let remaining = judge(&case, &policy, &mut Vec::new());
             prop_assert!(remaining <= current && remaining + step >= current);
             if remaining < current {

@@ -1,77 +1,56 @@
-//! Quantiles of the last so many values, kept sorted.
+//! Quantiles of the last so many values.
 //!
-//! A decision wants a few quantiles of hundreds of values each time, and one value changes in between: a sorted copy beside
-//! the ring costs one binary search and one move of memory a value, and then any quantile is a look-up. The definition is
-//! statrs' (Hyndman & Fan 1996, type 8, nearly unbiased whatever the distribution); a test holds it against that library.
+//! The definition is statrs' (Hyndman & Fan 1996, type 8, nearly unbiased whatever the distribution); a test holds it against
+//! that library.
 
-use std::collections::VecDeque;
+use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use super::sorted::{Sorted, Value};
+
 /// The last so many values. Single precision: an error of 10⁻⁷ of a replica moves nobody.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Ring", into = "Ring")]
-pub struct Quantiles {
-    ring: VecDeque<f32>,
-    sorted: Vec<f32>,
-}
+#[serde(transparent)]
+pub struct Quantiles(Sorted<f32>);
 
-/// What is serialized: the sorted copy is made anew.
-#[derive(Clone, Serialize, Deserialize)]
-struct Ring(VecDeque<f32>);
-
-impl From<Ring> for Quantiles {
-    fn from(Ring(mut ring): Ring) -> Self {
-        ring.retain(|value| !value.is_nan());
-        let mut sorted: Vec<f32> = ring.iter().copied().collect();
-        sorted.sort_unstable_by(f32::total_cmp);
-        Self { ring, sorted }
+impl Value for f32 {
+    fn order(&self, other: &Self) -> Ordering {
+        self.total_cmp(other)
     }
-}
 
-impl From<Quantiles> for Ring {
-    fn from(quantiles: Quantiles) -> Self {
-        Self(quantiles.ring)
+    fn is_value(&self) -> bool {
+        !self.is_nan()
     }
 }
 
 impl Quantiles {
     /// Adds a value, and forgets the oldest beyond `most`. NaN is no value.
     pub fn push(&mut self, value: f64, most: usize) {
-        let value = value as f32;
-        if value.is_nan() {
-            return;
-        }
-        while self.ring.len() >= most.max(1) {
-            let Some(oldest) = self.ring.pop_front() else { break };
-            let at = self.sorted.partition_point(|kept| kept.total_cmp(&oldest).is_lt());
-            self.sorted.remove(at);
-        }
-        self.ring.push_back(value);
-        let at = self.sorted.partition_point(|kept| kept.total_cmp(&value).is_lt());
-        self.sorted.insert(at, value);
+        self.0.push(value as f32, most);
     }
 
     /// How many values there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ring.len()
+        self.0.ascending().len()
     }
 
     /// There are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ring.is_empty()
+        self.0.ascending().is_empty()
     }
 
     /// The quantile, 0..1; `None` of nothing.
     #[must_use]
     pub fn at(&self, quantile: f64) -> Option<f64> {
-        let count = self.sorted.len();
+        let sorted = self.0.ascending();
+        let count = sorted.len();
         let h = (count as f64 + 1.0 / 3.0) * quantile.clamp(0.0, 1.0) + 1.0 / 3.0;
         let below = h.floor().clamp(1.0, count.max(1) as f64);
-        let low = f64::from(*self.sorted.get(below as usize - 1)?);
-        let high = f64::from(self.sorted[(below as usize).min(count - 1)]);
+        let low = f64::from(*sorted.get(below as usize - 1)?);
+        let high = f64::from(sorted[(below as usize).min(count - 1)]);
         Some(low + (h - below).clamp(0.0, 1.0) * (high - low))
     }
 }

@@ -1,83 +1,63 @@
 //! Quantiles of the last so many values, each with its weight.
 //!
-//! The quantile `q` is the least value such that values up to it carry at least the share `q` of all weight. Kept sorted
-//! beside the ring, as [`super::Quantiles`] is; a look-up goes down from the greatest, since high quantiles are asked for.
+//! The quantile `q` is the least value such that values up to it carry at least the share `q` of all weight.
 
-use std::collections::VecDeque;
+use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use super::sorted::{Sorted, Value};
+
 /// The last so many values with their weights, in single precision.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Ring", into = "Ring")]
-pub struct WeightedQuantiles {
-    ring: VecDeque<(f32, f32)>,
-    sorted: Vec<(f32, f32)>,
-    total: f64,
-}
+#[serde(transparent)]
+pub struct WeightedQuantiles(Sorted<(f32, f32)>);
 
-/// What is serialized: the sorted copy is made anew.
-#[derive(Clone, Serialize, Deserialize)]
-struct Ring(VecDeque<(f32, f32)>);
+impl Value for (f32, f32) {
+    fn order(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0).then(self.1.total_cmp(&other.1))
+    }
 
-impl From<Ring> for WeightedQuantiles {
-    fn from(Ring(ring): Ring) -> Self {
-        let mut quantiles = Self::default();
-        let most = ring.len();
-        for (value, weight) in ring {
-            quantiles.push(f64::from(value), f64::from(weight), most);
-        }
-        quantiles
+    fn is_value(&self) -> bool {
+        self.0.is_finite() && self.1.is_finite() && self.1 > 0.0
     }
 }
 
-impl From<WeightedQuantiles> for Ring {
-    fn from(quantiles: WeightedQuantiles) -> Self {
-        Self(quantiles.ring)
-    }
+/// The quantile, 0..1, of values with their weights, from the least to the greatest; `None` of nothing. It goes down from the
+/// greatest, since high quantiles are asked for.
+pub fn weighted_quantile(ascending: impl DoubleEndedIterator<Item = (f32, f32)> + Clone, quantile: f64) -> Option<f64> {
+    // Anew each time: a running sum would drift apart from its parts.
+    let total: f64 = ascending.clone().map(|(_, weight)| f64::from(weight)).sum();
+    let mut above = total * (1.0 - quantile);
+    let reached = ascending.clone().rev().find(|(_, weight)| {
+        above -= f64::from(*weight);
+        above < 0.0
+    });
+    reached.or_else(|| ascending.into_iter().next()).map(|(value, _)| f64::from(value))
 }
 
 impl WeightedQuantiles {
     /// Adds a value, and forgets the oldest beyond `most`. What is not finite, or weighs nothing, is no value.
     pub fn push(&mut self, value: f64, weight: f64, most: usize) {
-        let entry = (value as f32, weight as f32);
-        if !entry.0.is_finite() || !entry.1.is_finite() || entry.1 <= 0.0 {
-            return;
-        }
-        let place = |sorted: &[(f32, f32)], entry: &(f32, f32)| {
-            sorted.partition_point(|kept| kept.0.total_cmp(&entry.0).then(kept.1.total_cmp(&entry.1)).is_lt())
-        };
-        while self.ring.len() >= most.max(1) {
-            let Some(oldest) = self.ring.pop_front() else { break };
-            self.sorted.remove(place(&self.sorted, &oldest));
-        }
-        self.ring.push_back(entry);
-        self.sorted.insert(place(&self.sorted, &entry), entry);
-        // Anew each time: a running sum would drift apart from its parts.
-        self.total = self.sorted.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        self.0.push((value as f32, weight as f32), most);
     }
 
     /// How many values there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ring.len()
+        self.0.ascending().len()
     }
 
     /// There are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ring.is_empty()
+        self.0.ascending().is_empty()
     }
 
     /// The quantile, 0..1; `None` of nothing.
     #[must_use]
     pub fn at(&self, quantile: f64) -> Option<f64> {
-        let mut above = self.total * (1.0 - quantile);
-        let reached = self.sorted.iter().rev().find(|(_, weight)| {
-            above -= f64::from(*weight);
-            above < 0.0
-        });
-        reached.or(self.sorted.first()).map(|(value, _)| f64::from(*value))
+        weighted_quantile(self.0.ascending().iter().copied(), quantile)
     }
 }
 

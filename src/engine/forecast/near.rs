@@ -3,9 +3,14 @@
 //!
 //! What a quiet night taught of rises says little about the noise of a busy noon, and the other way round.
 
-use std::collections::VecDeque;
+use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
+
+use crate::signal::{
+    sorted::{Sorted, Value},
+    weighted::weighted_quantile,
+};
 
 /// Levels up to so many times, or down to such a part of, the one of now are about it.
 const FACTOR: f32 = 1.25;
@@ -21,36 +26,21 @@ struct Entry {
 
 /// The last so many errors, each with its weight and the level at which it was made, in single precision.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Ring", into = "Ring")]
-pub(super) struct Near {
-    ring: VecDeque<Entry>,
-    sorted: Vec<Entry>,
-}
+#[serde(transparent)]
+pub(super) struct Near(Sorted<Entry>);
 
-/// What is serialized: the sorted copy is made anew.
-#[derive(Clone, Serialize, Deserialize)]
-struct Ring(VecDeque<Entry>);
-
-impl From<Ring> for Near {
-    fn from(Ring(ring): Ring) -> Self {
-        let mut sorted: Vec<Entry> = ring.iter().copied().collect();
-        sorted.sort_by(Entry::order);
-        Self { ring, sorted }
-    }
-}
-
-impl From<Near> for Ring {
-    fn from(near: Near) -> Self {
-        Self(near.ring)
-    }
-}
-
-impl Entry {
-    fn order(&self, other: &Self) -> std::cmp::Ordering {
+impl Value for Entry {
+    fn order(&self, other: &Self) -> Ordering {
         let by = |a: f32, b: f32| a.total_cmp(&b);
         by(self.error, other.error).then(by(self.weight, other.weight)).then(by(self.level, other.level))
     }
 
+    fn is_value(&self) -> bool {
+        [self.error, self.weight, self.level].iter().all(|figure| figure.is_finite())
+    }
+}
+
+impl Entry {
     fn is_near(&self, level: f32) -> bool {
         self.level <= level * FACTOR && self.level * FACTOR >= level
     }
@@ -59,43 +49,23 @@ impl Entry {
 impl Near {
     /// Adds an error, and forgets the oldest beyond `most`. What is not finite is none.
     pub(super) fn push(&mut self, error: f64, weight: f64, level: f64, most: usize) {
-        let entry = Entry { error: error as f32, weight: weight as f32, level: level as f32 };
-        if ![entry.error, entry.weight, entry.level].iter().all(|value| value.is_finite()) {
-            return;
-        }
-        let place = |sorted: &[Entry], entry: &Entry| sorted.partition_point(|kept| kept.order(entry).is_lt());
-        while self.ring.len() >= most.max(1) {
-            let Some(oldest) = self.ring.pop_front() else { break };
-            self.sorted.remove(place(&self.sorted, &oldest));
-        }
-        self.ring.push_back(entry);
-        self.sorted.insert(place(&self.sorted, &entry), entry);
+        self.0.push(Entry { error: error as f32, weight: weight as f32, level: level as f32 }, most);
     }
 
     /// How many errors there are.
     pub(super) fn len(&self) -> usize {
-        self.ring.len()
+        self.0.ascending().len()
     }
 
     /// The quantile, 0..1, of the errors made at about this level; of all if there are too few, and `None` of nothing.
     pub(super) fn at(&self, level: f64, quantile: f64) -> Option<f64> {
         let level = level as f32;
-        let near = self.sorted.iter().filter(|entry| entry.is_near(level)).count();
-        if near < LEAST {
-            return self.quantile(quantile, |_| true);
+        let near = self.0.ascending().iter().filter(|entry| entry.is_near(level));
+        let weighed = |entry: &Entry| (entry.error, entry.weight);
+        if near.clone().count() < LEAST {
+            return weighted_quantile(self.0.ascending().iter().map(weighed), quantile);
         }
-        self.quantile(quantile, |entry| entry.is_near(level))
-    }
-
-    fn quantile(&self, quantile: f64, counts: impl Fn(&Entry) -> bool) -> Option<f64> {
-        let counting = || self.sorted.iter().filter(|entry| counts(entry));
-        let total: f64 = counting().map(|entry| f64::from(entry.weight)).sum();
-        let mut above = total * (1.0 - quantile);
-        let reached = counting().rev().find(|entry| {
-            above -= f64::from(entry.weight);
-            above < 0.0
-        });
-        reached.or(counting().next()).map(|entry| f64::from(entry.error))
+        weighted_quantile(near.map(weighed), quantile)
     }
 }
 
