@@ -75,27 +75,27 @@ const ABOVE_ORACLE: (f64, f64) = (0.20, 0.30);
 /// A trace of days.
 const LONG_HOURS: f64 = 72.0;
 
-fn gpu_hours(figures: &Figures) -> f64 {
+pub(super) fn gpu_hours(figures: &Figures) -> f64 {
     figures.gpu_hours
 }
 
-fn cloud(figures: &Figures) -> f64 {
+pub(super) fn cloud(figures: &Figures) -> f64 {
     figures.cloud_gpu_hours
 }
 
-fn cost(figures: &Figures) -> f64 {
+pub(super) fn cost(figures: &Figures) -> f64 {
     figures.cost
 }
 
-fn attainment(figures: &Figures) -> f64 {
+pub(super) fn attainment(figures: &Figures) -> f64 {
     figures.slo_attainment
 }
 
-fn reversals_an_hour(figures: &Figures) -> f64 {
+pub(super) fn reversals_an_hour(figures: &Figures) -> f64 {
     figures.direction_reversals as f64 / figures.hours
 }
 
-fn undone(figures: &Figures) -> f64 {
+pub(super) fn undone(figures: &Figures) -> f64 {
     figures.undone_scale_downs as f64
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::{
     Criterion, Row, Suite,
-    criteria::{asked, percent_change},
+    criteria::{asked, attainment, cloud, cost, gpu_hours, percent_change, reversals_an_hour, undone},
     rows::json,
 };
 use crate::replay::{
@@ -130,8 +130,7 @@ const HEADINGS: [(&str, &str); 13] = [
 ];
 
 fn line(text: &mut String, row: &Row<'_>, asked: f64) {
-    let attained: fn(&Figures) -> f64 = |figures| figures.slo_attainment;
-    let short = if row.line.spread(attained).min < asked { " class=\"short\"" } else { "" };
+    let short = if row.line.spread(attainment).min < asked { " class=\"short\"" } else { "" };
     let policy = if row.name.starts_with("tidegate") { "tidegate" } else { row.name };
     let _ = write!(
         text,
@@ -149,16 +148,13 @@ fn line(text: &mut String, row: &Row<'_>, asked: f64) {
     let compared = |figure: fn(&Figures) -> f64| {
         [row.against_oracle(figure).filter(|_| row.name != "oracle"), row.against_hpa(figure)]
     };
-    let gpu_hours: fn(&Figures) -> f64 = |figures| figures.gpu_hours;
-    let cloud: fn(&Figures) -> f64 = |figures| figures.cloud_gpu_hours;
-    let cost: fn(&Figures) -> f64 = |figures| figures.cost;
-    figure("slo_attainment", Style::Percent, attained, &[]);
+    figure("slo_attainment", Style::Percent, attainment, &[]);
     figure("gpu_hours", Style::Hours, gpu_hours, &compared(gpu_hours));
     figure("cloud_gpu_hours", Style::Hours, cloud, &compared(cloud)[1..]);
     figure("cost", Style::Hours, cost, &compared(cost));
     figure("scale_events", Style::Count, |figures| figures.scale_events as f64, &[]);
-    figure("reversals_an_hour", Style::Rate, |figures| figures.direction_reversals as f64 / figures.hours, &[]);
-    figure("undone_scale_downs", Style::Count, |figures| figures.undone_scale_downs as f64, &[]);
+    figure("reversals_an_hour", Style::Rate, reversals_an_hour, &[]);
+    figure("undone_scale_downs", Style::Count, undone, &[]);
     text.push_str("</tr>");
 }
 

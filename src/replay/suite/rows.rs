@@ -3,7 +3,10 @@
 
 use serde_json::{Map, Value, json as object};
 
-use super::{Criterion, Line, Suite, change, criteria::asked};
+use super::{
+    Criterion, Line, Suite, change,
+    criteria::{self, asked},
+};
 use crate::replay::{
     exporter::Curve,
     outcome::Figures,
@@ -73,11 +76,8 @@ impl Suite {
 /// What a suite's line has besides the [`FIGURES`] of a replay.
 const MORE: Figure = ("cannot_tell", |figures| figures.cannot_tell);
 /// Figures that are compared.
-const COMPARED: [Figure; 3] = [
-    ("gpu_hours", |figures| figures.gpu_hours),
-    ("cloud_gpu_hours", |figures| figures.cloud_gpu_hours),
-    ("cost", |figures| figures.cost),
-];
+const COMPARED: [Figure; 3] =
+    [("gpu_hours", criteria::gpu_hours), ("cloud_gpu_hours", criteria::cloud), ("cost", criteria::cost)];
 
 /// `{"seeds", "criteria": [{"asked", "measured", "met", "remark"}], "traces": [{"name", "smooth", "hours", "attainment_asked",
 /// "lines": [{"curve", "name", "settings", "slo_attainment", "slo_attainment_min", …, "against_oracle", "against_hpa"}]}]}`.
